@@ -1,0 +1,1 @@
+"""Holds a request, picks a replica, forwards bytes."""

@@ -1,0 +1,1 @@
+"""Load in, replica and node counts out."""

@@ -1,0 +1,1 @@
+"""Bytes in place before they are needed."""

@@ -1,0 +1,1 @@
+"""The same brain under a virtual clock."""

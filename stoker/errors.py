@@ -1,0 +1,77 @@
+"""Everything Stoker raises on purpose.
+
+::
+
+    StokerError
+    ├── SettingsError        a value a user wrote: names key, value, allowed range, remedy
+    ├── PlatformError        the world refused or failed
+    │   ├── UnknownModelError    a model the platform has never heard of
+    │   └── PlatformClosedError  used after close()
+    ├── ListenError          an address cannot be bound
+    └── ControlError         a running Stoker could not be asked (stoker status, explain)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class StokerError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class Problem(NamedTuple):
+    """One thing wrong with what a user wrote.
+
+    ``where`` is the path of the key (``models.digits.stable-window``), ``value`` what
+    was found there, ``allowed`` the range or the choices, ``hint`` what to do.
+    """
+
+    where: str
+    value: str
+    message: str
+    allowed: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.where} = {self.value}: {self.message}"
+            if self.value
+            else f"{self.where}: {self.message}"
+        )
+        if self.allowed:
+            text += f"; allowed: {self.allowed}"
+        if self.hint:
+            text += f"; {self.hint}"
+        return text
+
+
+class SettingsError(StokerError):
+    """One or more problems in the settings; all of them are listed, not only the first."""
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"{source}:\n{lines}")
+
+
+class PlatformError(StokerError):
+    """The platform refused or failed."""
+
+
+class UnknownModelError(PlatformError):
+    """Names a model that the platform has never heard of."""
+
+
+class PlatformClosedError(PlatformError):
+    """The platform was used after ``close()``."""
+
+
+class ListenError(StokerError):
+    """An address cannot be bound: says which, and what to change."""
+
+
+class ControlError(StokerError):
+    """A running Stoker could not be asked."""
