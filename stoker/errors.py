@@ -25,7 +25,8 @@ class Problem(NamedTuple):
     """One thing wrong with what a user wrote.
 
     ``where`` is the path of the key (``models.digits.stable-window``), ``value`` what
-    was found there, ``allowed`` the range or the choices, ``hint`` what to do.
+    was found there, ``allowed`` the range or the choices, ``hint`` what to do; ``line`` (from
+    1) is where in the file, 0 where that is unknown or not a file.
     """
 
     where: str
@@ -33,6 +34,7 @@ class Problem(NamedTuple):
     message: str
     allowed: str = ""
     hint: str = ""
+    line: int = 0
 
     def __str__(self) -> str:
         text = (
@@ -53,7 +55,10 @@ class SettingsError(StokerError):
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         self.source = source
         self.problems = tuple(problems)
-        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        lines = "\n".join(
+            f"  line {problem.line}: {problem}" if problem.line else f"  {problem}"
+            for problem in self.problems
+        )
         super().__init__(f"{source}:\n{lines}")
 
 

@@ -1,0 +1,77 @@
+"""``stoker check FILE``: is it right, and what does it come to?"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from stoker.config_file import ConfigFile
+from stoker.errors import SettingsError
+from stoker.quantities import format_duration
+from stoker.settings import LocalConfig
+from stoker.vocabulary import Metric, ModelSpec
+
+OK, WRONG, MISSING = 0, 1, 2
+
+
+def run_check(path: str, out: TextIO, environ: Mapping[str, str] | None = None) -> int:
+    """Print what ``path`` comes to, or every problem in it. The result is the exit code.
+
+    0: it is right; 1: it is wrong; 2: there is no such file. ``environ`` defaults to the
+    process's own, which ``stoker up`` would read too.
+    """
+    if not Path(path).is_file():
+        print(f"{path}: no such file", file=out)
+        return MISSING
+    try:
+        config = ConfigFile(path, environ=os.environ if environ is None else environ).load()
+    except SettingsError as error:
+        print(error, file=out)
+        count = len(error.problems)
+        print(f"{count} problem{'s' if count != 1 else ''}", file=out)
+        return WRONG
+    for line in summary(path, config):
+        print(line, file=out)
+    return OK
+
+
+def summary(path: str, config: LocalConfig) -> list[str]:
+    """A few lines per model: where it is found, what one replica takes, how many there may be."""
+    count = len(config.models)
+    process = config.process
+    lines = [
+        f"{path}: {count} model{'s' if count != 1 else ''}, nothing wrong",
+        f"requests on {process.listen}, admin on {process.admin}",
+    ]
+    lines += [f"listener {name} on {address}" for name, address in process.listeners]
+    for spec in config.models:
+        lines += ["", *_model(spec)]
+    if config.notices:
+        lines += ["", *(f"note: {notice}" for notice in config.notices)]
+    return lines
+
+
+def _model(spec: ModelSpec) -> list[str]:
+    scaling, serving = spec.scaling, spec.serving
+    unit = "requests at once" if scaling.metric is Metric.CONCURRENCY else "requests per second"
+    limit = (
+        f"limit: {serving.container_concurrency}" if serving.container_concurrency else "no limit"
+    )
+    most = f"to {scaling.max_scale}" if scaling.max_scale else "or more"
+    lines = [
+        f"{spec.key}",
+        f"  hosts     {', '.join((f'{spec.key.name}.localhost', *spec.hosts))}",
+        f"  replicas  {scaling.min_scale} {most}, {scaling.target:g} {unit} each ({limit})",
+        f"  windows   {format_duration(scaling.stable_window)} stable,"
+        f" {format_duration(scaling.panic_window)} panic",
+    ]
+    if spec.aliases:
+        lines.insert(2, f"  aliases   {', '.join(spec.aliases)}")
+    if spec.launch is not None:
+        ready = spec.launch.readiness_path or "its port is open"
+        lines.append(f"  command   {shlex.join(spec.launch.command)}")
+        lines.append(f"  ready     when {ready}{' answers' if spec.launch.readiness_path else ''}")
+    return lines
