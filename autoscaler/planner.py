@@ -1,0 +1,340 @@
+"""All models' rows, and one tick for all of them: load and replica counts in, a Plan out.
+
+The arithmetic is done on arrays; objects (Decision, ScaleTo, WakeAt) and their reasons are
+made only for the rows whose outcome changed, or that are asked about. Every input passes
+one of the methods here, so that a recording of the calls reproduces every decision bit for
+bit (``autoscaler.journal``, ``autoscaler.replay``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import cast
+
+import numpy as np
+
+from autoscaler import scale_to_zero
+from autoscaler.evidence import Evidence, Recorder
+from autoscaler.policies import Frozen as PolicyFrozen
+from autoscaler.policies import Policy, Supply, Verdict
+from autoscaler.policies.kpa import Kpa
+from autoscaler.ring import NO_EDGE
+from autoscaler.rows import Rows
+from autoscaler.scale_to_zero import NEVER, ScaleToZero
+from autoscaler.state import UNKNOWN, State
+from autoscaler.table import At, Bools, Floats, Ints, Scalar, rows_of
+from autoscaler.window import Averages, Shape, Windows
+from stoker.vocabulary import (
+    Command,
+    Decision,
+    Metric,
+    ModelKey,
+    Plan,
+    ScaleTo,
+    ScalingConfig,
+    WakeAt,
+)
+
+_OWN = ("ready", "starting", "counts_starting", "by_rate")
+"""What a snapshot does not bring: it is known from the world and from the settings."""
+
+
+_Frozen = tuple[PolicyFrozen, Callable[[Ints], list[dict[str, Scalar]]]]
+"""The memories of the policy and of scale-to-zero as they were before a decision."""
+
+
+class Planner:
+    """Decides for all models. ``journal`` None: nothing is recorded."""
+
+    def __init__(self, policy: Policy | None = None, journal: Recorder | None = None) -> None:
+        self.rows = Rows()
+        self.windows = Windows()
+        self.policy = policy or Kpa()
+        self.to_zero = ScaleToZero()
+        self.state = State()
+        self.journal = journal
+        self._configs: list[ScalingConfig] = []
+        self._rates = 0
+        self._restored: dict[ModelKey, Mapping[str, object]] = {}
+
+    # --- inputs ---------------------------------------------------------------
+
+    def set_model(self, model: ModelKey, config: ScalingConfig, now: float) -> int:
+        """A model appeared or its settings changed; returns its row. Its history stays."""
+        row = self.rows.add(model)
+        if row >= len(self._configs):
+            self._configs.append(config)
+            for table in (self.policy, self.to_zero, self.state):
+                table.reserve(len(self._configs))
+        self._configs[row] = config
+        self.policy.configure(row, config)
+        self.to_zero.configure(row, config)
+        self.windows.place(
+            row, Shape(config.stable_window, config.panic_window, config.window_aggregation)
+        )
+        state = self.state
+        self._rates += (config.metric is Metric.RPS) - int(state.by_rate[row])
+        state.counts_starting[row] = config.count_starting_as_capacity
+        state.by_rate[row] = config.metric is Metric.RPS
+        if self.journal:
+            self.journal.config(now, row, model, config)
+        restored = self._restored.pop(model, None)
+        if restored is not None:
+            self._put(row, restored)
+        return row
+
+    def remove_model(self, model: ModelKey, now: float) -> None:
+        """The model is gone; its row is emptied for the next one. Unknown models are ignored."""
+        if model not in self.rows.index:
+            return
+        row = self.rows.remove(model)
+        self._rates -= int(self.state.by_rate[row])
+        self.policy.reset(row)
+        self.to_zero.reset(row)
+        self.windows.remove(row)
+        self.state.reset(row)
+        if self.journal:
+            self.journal.removed(now, row, model)
+
+    def set_counts(self, model: ModelKey, ready: int, starting: int, now: float) -> None:
+        """How many replicas there are. Unknown models are ignored."""
+        row = self.rows.index.get(model)
+        if row is None:
+            return
+        self.state.ready[row] = ready
+        self.state.starting[row] = starting
+        if self.journal:
+            self.journal.counts(now, model, ready, starting)
+
+    def open_second(self, second: int) -> None:
+        """Everybody said zero for ``second`` unless load is added to it."""
+        self.windows.open(second)
+        if self.journal:
+            self.journal.opened(second)
+
+    def add_load(self, second: int, rows: Ints, values: Floats) -> None:
+        """Add average load in ``second`` to distinct rows that exist."""
+        self.windows.add(second, rows, values)
+        if self.journal:
+            self.journal.load(second, rows, values)
+
+    @property
+    def scales_on_rates(self) -> bool:
+        """Whether any model is scaled on arrivals, so that they have to be read."""
+        return self._rates > 0
+
+    def load_of(self, rows: Ints, concurrency: Floats, rates: Floats) -> Floats:
+        """What each row is scaled on: its concurrency or its arrivals per second."""
+        if not self.scales_on_rates:
+            return concurrency
+        return np.where(self.state.by_rate[rows], rates, concurrency)
+
+    def forget_asked(self, model: ModelKey, now: float) -> None:
+        """What was asked for did not happen and is given up: ask again at the next tick."""
+        row = self.rows.index.get(model)
+        if row is None:
+            return
+        self.state.asked[row] = UNKNOWN
+        if self.journal:
+            self.journal.gave_up(now, model)
+
+    # --- deciding -------------------------------------------------------------
+
+    def decide(self, now: float, models: Iterable[ModelKey] | None = None) -> Plan:
+        """One tick: for all models, or (poked) for ``models`` only; unknown ones are skipped."""
+        rows: Ints | None = None
+        if models is not None:
+            found = self.rows.resolve(models).rows
+            rows = np.unique(found[found >= 0])
+        if self.journal:
+            self.journal.ticked(now, rows)
+        count = len(self.rows)
+        return self.conclude(
+            slice(0, count) if rows is None else rows,
+            self.windows.averages(now, count, rows),
+            now,
+        )
+
+    def conclude(self, at: At, averages: Averages, now: float) -> Plan:
+        """Decide for the rows ``at`` from given averages (one entry per row of ``at``)."""
+        state = self.state
+        ready, starting = state.ready[at], state.starting[at]
+        asked = state.asked[at].copy()  # a slice is a view, and _store writes through it
+        unknown = asked < 0
+        if unknown.any():
+            asked = np.where(unknown, ready + starting, asked)
+        begun = state.begun[at]
+        if not begun.all():
+            self._begin(at, begun, now)
+        counted = ready + starting * state.counts_starting[at]
+        frozen = (self.policy.freeze(at), self.to_zero.memory.freeze(at)) if self.journal else None
+        verdict = self.policy.decide(at, averages, Supply(ready, counted), now)
+        outcome = self.to_zero.decide(
+            at,
+            verdict.wanted,
+            averages.valid,
+            scale_to_zero.Supply(ready, starting, asked),
+            now,
+        )
+        changed = (
+            (outcome.desired != state.desired[at])
+            | (outcome.desired != asked)
+            | (outcome.kept != state.kept[at])
+            | (outcome.look_again != state.look_again[at])
+            | (verdict.panicking != state.panicking[at])
+            | (averages.valid != state.valid[at])
+            | (state.decided[at] == NEVER)
+        )
+        looks = outcome.look_again != state.look_again[at]
+        self._store(at, averages, verdict, outcome, now)
+        self._sleep(at, outcome.desired + ready + starting == 0)
+        places = np.flatnonzero(changed)
+        if not len(places):
+            return Plan(now)
+        return self._plan(at, places, asked, looks, frozen, now)
+
+    def _begin(self, at: At, begun: Bools, now: float) -> None:
+        for row in rows_of(at, np.flatnonzero(~begun)):
+            self.state.begun[row] = True
+            if self.rows.models[row] is not None:
+                self.policy.begin(int(row), float(self.state.ready[row]), now)
+
+    def _store(
+        self,
+        at: At,
+        averages: Averages,
+        verdict: Verdict,
+        outcome: scale_to_zero.Outcome,
+        now: float,
+    ) -> None:
+        state = self.state
+        state.stable[at], state.panic[at], state.valid[at] = averages
+        state.wanted[at] = np.where(averages.valid, verdict.wanted, -1.0)
+        state.excess[at] = verdict.excess_burst_capacity
+        state.panicking[at] = verdict.panicking
+        state.desired[at], state.kept[at], state.look_again[at] = outcome
+        state.asked[at] = outcome.desired
+        state.decided[at] = now
+
+    def _sleep(self, at: At, asleep: Bools) -> None:
+        """Rows with nothing there and nothing wanted get no zeros, and start afresh later."""
+        turned = np.flatnonzero(asleep != self.state.asleep[at])
+        if not len(turned):
+            return
+        rows = rows_of(at, turned)
+        falling = asleep[turned]
+        self.state.asleep[rows] = falling
+        self.windows.set_awake(rows[falling], awake=False)
+        self.windows.set_awake(rows[~falling], awake=True)
+
+    def _plan(
+        self, at: At, places: Ints, asked: Floats, looks: Bools, frozen: _Frozen | None, now: float
+    ) -> Plan:
+        rows = rows_of(at, places)
+        used = np.array([self.rows.models[row] is not None for row in rows.tolist()], np.bool_)
+        places, rows = places[used], rows[used]
+        decisions = self._decisions(rows)
+        commands: list[Command] = []
+        before = asked[places].tolist()
+        later = np.where(looks[places], self.state.look_again[rows], NEVER).tolist()
+        for decision, was, time in zip(decisions, before, later, strict=True):
+            if decision.desired != was:
+                commands.append(ScaleTo(decision.model, decision.desired, decision.reason))
+            if time > now:
+                commands.append(WakeAt(decision.model, time, decision.reason))
+        if self.journal and frozen:
+            memories = zip(*(part(places) for part in frozen), strict=True)
+            for row, was, decision, (policy, to_zero) in zip(
+                rows.tolist(), before, decisions, memories, strict=True
+            ):
+                evidence = Evidence(
+                    self._configs[row],
+                    decision.stable,
+                    decision.panic,
+                    decision.valid,
+                    decision.ready,
+                    decision.starting,
+                    was,
+                    policy,
+                    to_zero,
+                )
+                self.journal.decided(decision, evidence)
+        return Plan(now, tuple(decisions), tuple(commands))
+
+    # --- reading --------------------------------------------------------------
+
+    def decision(self, model: ModelKey) -> Decision | None:
+        """The last decision for ``model``; None when it is unknown or not decided on yet."""
+        row = self.rows.index.get(model)
+        if row is None or self.state.decided[row] == NEVER:
+            return None
+        return self._decisions(np.array([row]))[0]
+
+    def config(self, model: ModelKey) -> ScalingConfig:
+        """The settings in force for ``model``. Raises KeyError when it is unknown."""
+        return self._configs[self.rows.index[model]]
+
+    def _decisions(self, rows: Ints) -> list[Decision]:
+        """The last decisions for rows in use."""
+        models = [cast(ModelKey, self.rows.models[row]) for row in rows.tolist()]
+        configs = [self._configs[row] for row in rows.tolist()]
+        initialised = self.to_zero.memory.initialised[rows].tolist()
+        return self.state.decisions(rows, models, configs, initialised)
+
+    # --- what a new leader starts from -----------------------------------------
+
+    def snapshot(self, now: float) -> dict[str, object]:
+        """All memory as plain JSON values: windows, panics, delays, ways to zero."""
+        return {
+            "time": now,
+            "opened": self.windows.opened,
+            "models": [
+                {
+                    "model": list(model),
+                    "row": row,
+                    "config": asdict(self._configs[row]),
+                    "policy": self.policy.take(row),
+                    "to_zero": self.to_zero.memory.take(row),
+                    "window": self.windows.take(row),
+                    "state": self.state.take(row),
+                }
+                for model, row in self.rows.index.items()
+            ],
+        }
+
+    def restore(self, snapshot: Mapping[str, object], shift: int = 0) -> None:
+        """Take over a snapshot; models not set yet get theirs when they are.
+
+        ``shift``: whole seconds that this world's clock is ahead of the snapshot's. Raises
+        KeyError or ValueError when the snapshot is not one.
+        """
+        if self.journal:
+            self.journal.restored(snapshot, shift)
+        opened = cast(int, snapshot["opened"])
+        if opened != NO_EDGE:
+            self.windows.opened = max(self.windows.opened, opened + shift)
+        for entry in cast(list[dict[str, object]], snapshot["models"]):
+            namespace, name = cast(tuple[str, str], entry["model"])
+            model = ModelKey(namespace, name)
+            row = self.rows.index.get(model)
+            if row is None:
+                self._restored[model] = {**entry, "shift": shift}
+            else:
+                self._put(row, {**entry, "shift": shift})
+
+    def _put(self, row: int, entry: Mapping[str, object]) -> None:
+        shift = cast(int, entry["shift"])
+        part = cast(Mapping[str, dict[str, object]], entry)
+        self.policy.put(row, part["policy"], shift)
+        self.to_zero.put(row, part["to_zero"], shift)
+        self.windows.put(row, part["window"], shift)
+        state = part["state"]
+        self.state.put(
+            row,
+            {name: cast(float, value) for name, value in state.items() if name not in _OWN},
+        )
+        for name in ("look_again", "decided"):
+            column = getattr(self.state, name)
+            if column[row] != NEVER:
+                column[row] += shift

@@ -1,0 +1,201 @@
+"""Knative's pod autoscaler (KPA), decision for decision, over all rows at once.
+
+Follows ``Scale()`` of Knative Serving's autoscaler (pkg/autoscaler/scaling):
+
+- wanted = ceil(average / target), for the stable and the panic average, each kept between
+  floor(ready / max_scale_down_rate) and ceil(max_scale_up_rate x ready), ready at least 1;
+- panic begins when ceil(panic average / target) / ready reaches the panic threshold. It ends
+  strictly more than a stable window after that was last so. While it lasts the answer never
+  falls: it is the highest of both answers seen in this panic;
+- activation_scale lifts an answer to a load above 0; the delay window holds up a falling answer;
+- excess burst capacity (EBC) = floor(ready x capacity - target burst capacity - panic
+  average); 0 when the target burst capacity is 0, -1 when it is unlimited (-1).
+
+Example: target 7, 2 ready, threshold 2, panic average 30: ceil(30/7) / 2 = 2.5, so panic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import numpy as np
+
+from autoscaler.delay import DelayWindow
+from autoscaler.policies import Frozen, Supply, Verdict
+from autoscaler.table import At, Bools, Floats, Ints, Table, rows_of
+from autoscaler.window import Averages
+from stoker.vocabulary import ScalingConfig
+
+NOT_PANICKING = -1e18
+
+
+class _Settings(Table):
+    DEFAULTS = {  # noqa: RUF012 (declared ClassVar by Table)
+        "target": 1.0,
+        "capacity": 1.0,
+        "burst": 0.0,
+        "threshold": 2.0,
+        "up_rate": 1000.0,
+        "down_rate": 2.0,
+        "activation": 1.0,
+        "stable_window": 60.0,
+        "delay": 0.0,
+        "reachable": True,
+    }
+    target: Floats
+    capacity: Floats
+    burst: Floats
+    threshold: Floats
+    up_rate: Floats
+    down_rate: Floats
+    activation: Floats
+    stable_window: Floats
+    delay: Floats
+    reachable: Bools
+
+
+class _Memory(Table):
+    """``panicked``: when the threshold was last reached; ``peak``: the panic's highest answer."""
+
+    DEFAULTS = {"panicked": NOT_PANICKING, "peak": 0.0}  # noqa: RUF012
+    panicked: Floats
+    peak: Floats
+
+
+class Kpa:
+    """The policy. A row that is not ``reachable`` may shrink at any rate and without delay."""
+
+    def __init__(self) -> None:
+        self.settings = _Settings()
+        self.memory = _Memory()
+        self._delays: dict[float, DelayWindow] = {}
+
+    def reserve(self, rows: int) -> None:
+        self.settings.reserve(rows)
+        self.memory.reserve(rows)
+
+    def configure(self, row: int, config: ScalingConfig, reachable: bool = True) -> None:
+        self._set_delay(row, config.scale_down_delay)
+        self.settings.put(
+            row,
+            {
+                "target": config.target,
+                "capacity": config.capacity,
+                "burst": config.target_burst_capacity,
+                "threshold": config.panic_threshold,
+                "up_rate": config.max_scale_up_rate,
+                "down_rate": config.max_scale_down_rate,
+                "activation": config.activation_scale,
+                "stable_window": config.stable_window,
+                "reachable": reachable,
+            },
+        )
+
+    def begin(self, row: int, ready: float, now: float) -> None:
+        """Without a past, more than one replica is panic: nothing shrinks for a window."""
+        if ready > 1:
+            self.memory.put(row, {"panicked": now, "peak": ready})
+
+    def reset(self, row: int) -> None:
+        self._set_delay(row, 0.0)
+        self.settings.reset(row)
+        self.memory.reset(row)
+
+    def decide(self, at: At, averages: Averages, supply: Supply, now: float) -> Verdict:
+        settings, memory = self.settings, self.memory
+        stable, panic, valid = averages
+        ready = np.maximum(supply.counted, 1.0)
+        target = settings.target[at]
+        activation = settings.activation[at]
+
+        highest = np.ceil(settings.up_rate[at] * ready)
+        lowest = np.floor(ready / settings.down_rate[at])
+        reachable = settings.reachable[at]
+        if not reachable.all():
+            lowest[~reachable] = 0.0
+        by_panic = np.ceil(panic / target)
+        over = by_panic / ready >= settings.threshold[at]
+        wanted = _within(np.ceil(stable / target), lowest, highest, activation)
+        in_panic = np.maximum(_within(by_panic, lowest, highest, activation), wanted)
+
+        panicked = memory.panicked[at]
+        since = np.where(over, now, panicked)
+        panicking = since + settings.stable_window[at] >= now
+        peak = memory.peak[at]
+        latched = np.where(panicking, np.maximum(peak, in_panic), 0.0)
+        wanted = np.where(panicking, latched, wanted)
+        if valid.all():
+            memory.panicked[at] = np.where(panicking, since, NOT_PANICKING)
+            memory.peak[at] = latched
+        else:
+            memory.panicked[at] = np.where(
+                valid, np.where(panicking, since, NOT_PANICKING), panicked
+            )
+            memory.peak[at] = np.where(valid, latched, peak)
+            panicking = np.where(valid, panicking, panicked > NOT_PANICKING)
+        if self._delays:
+            self._hold_up(at, wanted, valid & reachable, now)
+        return Verdict(wanted, self._excess(at, panic, supply.ready), panicking)
+
+    def _excess(self, at: At, panic: Floats, ready: Floats) -> Floats:
+        burst = self.settings.burst[at]
+        excess = np.floor(ready * self.settings.capacity[at] - burst - panic)
+        unusual = burst <= 0
+        if unusual.any():
+            excess[unusual] = np.where(burst[unusual] < 0, -1.0, 0.0)
+        return excess
+
+    def _hold_up(self, at: At, wanted: Floats, counts: Bools, now: float) -> None:
+        """Raise ``wanted`` in place where a scale-down delay holds."""
+        delays = self.settings.delay[at]
+        for delay, window in self._delays.items():
+            which = np.flatnonzero((delays == delay) & counts)
+            if len(which):
+                wanted[which] = window.highest(rows_of(at, which), wanted[which], now)
+
+    def take(self, row: int) -> dict[str, object]:
+        return {**self.memory.take(row), **self._delayed(row)}
+
+    def freeze(self, at: At) -> Frozen:
+        memory = self.memory.freeze(at)
+
+        def values(places: Ints) -> list[dict[str, object]]:
+            rows = rows_of(at, places).tolist()
+            # A delay's noted answers are not copied: what is noted later only repeats their
+            # highest, so deciding again on them gives the same.
+            return [
+                {**kept, **(self._delayed(row) if self._delays else {})}
+                for kept, row in zip(memory(places), rows, strict=True)
+            ]
+
+        return values
+
+    def put(self, row: int, memory: Mapping[str, object], shift: int = 0) -> None:
+        self.memory.put(row, {name: cast(float, memory[name]) for name in _Memory.DEFAULTS})
+        if self.memory.panicked[row] != NOT_PANICKING:
+            self.memory.panicked[row] += shift
+        window = self._delays.get(float(self.settings.delay[row]))
+        if window is not None and memory.get("delay") == window.delay:
+            window.put(row, cast(list[tuple[int, float]], memory["delayed"]), shift)
+
+    def _delayed(self, row: int) -> dict[str, object]:
+        window = self._delays.get(float(self.settings.delay[row]))
+        return {} if window is None else {"delay": window.delay, "delayed": window.take(row)}
+
+    def _set_delay(self, row: int, delay: float) -> None:
+        before = float(self.settings.delay[row])
+        if delay == before:
+            return
+        if before:
+            self._delays[before].remove(row)
+        if delay:
+            self._delays.setdefault(delay, DelayWindow(delay)).add(row)
+        self.settings.put(row, {"delay": delay})
+
+
+def _within(wanted: Floats, lowest: Floats, highest: Floats, activation: Floats) -> Floats:
+    """Rate limits, then the activation scale where the load itself wants any."""
+    bounded = np.minimum(np.maximum(wanted, lowest), highest)
+    lifted: Floats = np.where(wanted > 0, np.maximum(bounded, activation), bounded)
+    return lifted

@@ -1,0 +1,111 @@
+"""Why a decision is what it is, in one line for people. Built only for what is looked at."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import ceil
+
+from autoscaler.scale_to_zero import Kept
+from stoker.vocabulary import Decision, Metric, ScalingConfig
+
+
+def reason(
+    config: ScalingConfig, decision: Decision, kept: Kept, left: float, initialised: bool
+) -> str:
+    """One line for a decision whose own reason is not set yet.
+
+    ``left``: seconds until the reason to keep a replica ends, where ``kept`` says so.
+    """
+    if kept is not Kept.NOT:
+        return _kept(config, kept, left)
+    if not decision.valid:
+        return _without_data(config, decision.desired, initialised)
+    return _load(config, decision) + _bound(config, decision, initialised)
+
+
+def _without_data(config: ScalingConfig, desired: int, initialised: bool) -> str:
+    if desired == 0:
+        return "asleep: no load"
+    if not initialised and desired <= config.initial_scale:
+        return f"no load data yet: initial-scale {desired}"
+    if desired == config.min_scale:
+        return f"no load data: min-scale {desired}"
+    return "no load data: nothing is changed"
+
+
+def _kept(config: ScalingConfig, kept: Kept, remaining: float) -> str:
+    left = f"{number(remaining)} s left"
+    match kept:
+        case Kept.DISABLED:
+            return "idle; one replica stays: enable-scale-to-zero is false"
+        case Kept.ACTIVATING:
+            return f"idle, but its first replica is still starting: not given up yet, {left}"
+        case Kept.JUST_ACTIVE:
+            window = seconds(config.stable_window)
+            return f"idle, but active for less than a stable window of {window}: {left}"
+        case Kept.GRACE:
+            return f"idle; traffic does not pass the activator yet: grace period, {left}"
+        case _:
+            return f"idle; the last replica is retained: {left}"
+
+
+def _load(config: ScalingConfig, decision: Decision) -> str:
+    unit = "requests/s" if config.metric is Metric.RPS else "concurrent"
+    target = _target(config.target)
+    starting = f", {decision.starting} starting" if decision.starting else ""
+    there = f"{decision.ready} ready{starting}"
+    stable, panic, wanted = decision.stable, decision.panic, decision.wanted
+    by_stable, by_panic = ceil(stable / config.target), ceil(panic / config.target)
+    if decision.panicking:
+        text = (
+            f"panic: {number(panic)} {unit} over {seconds(config.panic_window)}, {target}: "
+            f"{by_panic} wanted, {there}"
+        )
+        if wanted > max(by_panic, by_stable):
+            text += f"; not below {wanted} while in panic"
+        elif wanted < max(by_panic, by_stable):
+            text += f"; max-scale-up-rate allows {wanted}"
+        return text
+    if wanted == 0:
+        return f"no load over {seconds(config.stable_window)}"
+    text = (
+        f"{number(stable)} {unit} over {seconds(config.stable_window)}, {target}: "
+        f"{by_stable} wanted, {there}"
+    )
+    if wanted < by_stable:
+        text += f"; max-scale-up-rate allows {wanted}"
+    elif wanted > by_stable:
+        if by_stable and wanted == config.activation_scale:
+            text += f"; activation-scale {wanted}"
+        elif config.scale_down_delay:
+            text += f"; falling no lower than {wanted} yet (scale-down-delay, max-scale-down-rate)"
+        else:
+            text += f"; max-scale-down-rate allows no less than {wanted}"
+    return text
+
+
+@lru_cache(maxsize=1024)
+def _target(value: float) -> str:
+    return f"target {number(value)}"
+
+
+def _bound(config: ScalingConfig, decision: Decision, initialised: bool) -> str:
+    desired, wanted = decision.desired, decision.wanted
+    if desired == wanted:
+        return ""
+    if desired < wanted:
+        return f"; max-scale {desired}"
+    if not initialised and desired > config.min_scale:
+        return f"; initial-scale {desired}"
+    return f"; min-scale {desired}"
+
+
+def number(value: float) -> str:
+    """Up to two decimals, none where there are none."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+@lru_cache(maxsize=1024)
+def seconds(value: float) -> str:
+    """A duration out of the settings: few different ones, said again and again."""
+    return f"{number(value)} s"

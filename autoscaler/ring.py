@@ -1,0 +1,236 @@
+"""One ring of buckets for all models with the same window lengths, and their averages.
+
+The ring is an array ``[bucket, slot]``, so opening a second touches contiguous memory for
+every model in it. One ring serves both windows of a model: the panic window is its newest
+part with a running total of its own. A bucket is a second; windows above ``MAX_BLOCKS``
+seconds use blocks of several seconds: each total stays exact, the window covered is then
+shorter than asked by less than one block (1/600 of it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+
+from autoscaler.table import At, Bools, Floats, Ints, Table
+from stoker.vocabulary import Aggregation
+
+MAX_BLOCKS = 600
+NEVER = -1e18
+NO_EDGE = -(10**15)
+_DIGITS = 1e6
+_NEGLIGIBLE = 1e-20
+
+
+class Shape(NamedTuple):
+    """What groups rows: both window lengths in seconds (may be fractional) and the average."""
+
+    stable: float
+    panic: float
+    aggregation: Aggregation
+
+
+class Averages(NamedTuple):
+    """Averages per row; ``valid`` False: nothing recorded within the stable window."""
+
+    stable: Floats
+    panic: Floats
+    valid: Bools
+
+
+class Slots(Table):
+    """Per slot: seconds of the first and last write, running totals."""
+
+    DEFAULTS = {  # noqa: RUF012 (declared ClassVar by Table)
+        "last": NEVER,
+        "first": NEVER,
+        "first_panic": NEVER,
+        "total": 0.0,
+        "total_panic": 0.0,
+        "awake": True,
+    }
+    last: Floats
+    first: Floats
+    first_panic: Floats
+    total: Floats
+    total_panic: Floats
+    awake: Bools
+
+
+class Ring:
+    """All rows of one shape. Slots are dense: the last one moves into a freed one."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.block = max(1, ceil(shape.stable / MAX_BLOCKS))
+        self.blocks = ceil(shape.stable / self.block)
+        self.panic_blocks = min(self.blocks, max(1, ceil(shape.panic / self.block)))
+        self.edge = NO_EDGE
+        self.used = 0
+        self.slots = Slots()
+        self.buckets = np.zeros((self.blocks, 0))
+        self.rows = np.zeros(0, dtype=np.int64)
+        self._weights = _weights(self.blocks)
+        self._weights_panic = _weights(self.panic_blocks)
+
+    def add(self, row: int) -> int:
+        """A new, empty slot for ``row``."""
+        slot = self.used
+        self.used += 1
+        if self.used > self.slots.room:
+            self.slots.reserve(self.used)
+            buckets = np.zeros((self.blocks, self.slots.room))
+            buckets[:, :slot] = self.buckets[:, :slot]
+            self.buckets = buckets
+            self.rows = np.concatenate(
+                [self.rows, np.zeros(self.slots.room - len(self.rows), dtype=np.int64)]
+            )
+        self.rows[slot] = row
+        return slot
+
+    def remove(self, slot: int) -> int:
+        """Free ``slot``; returns the row that now lives there (its own if it was the last)."""
+        end = self.used - 1
+        moved = int(self.rows[end])
+        self.buckets[:, slot] = self.buckets[:, end]
+        self.buckets[:, end] = 0.0
+        self.slots.put(slot, self.slots.take(end))
+        self.slots.reset(end)
+        self.rows[slot] = moved
+        self.used = end
+        return moved
+
+    def advance(self, second: int) -> None:
+        """Let what is older than the windows at ``second`` expire, for every slot."""
+        if second <= self.edge:
+            return
+        block, behind = second // self.block, self.edge // self.block
+        used, slots = self.used, self.slots
+        if block - behind >= self.blocks:
+            self.buckets[:, :used] = 0.0
+            slots.total[:used] = 0.0
+            slots.total_panic[:used] = 0.0
+        else:
+            total, total_panic = slots.total[:used], slots.total_panic[:used]
+            for each in range(behind + 1, block + 1):
+                total_panic -= self.buckets[(each - self.panic_blocks) % self.blocks, :used]
+                bucket = self.buckets[each % self.blocks, :used]
+                total -= bucket
+                bucket[:] = 0.0
+        self.edge = second
+
+    def open(self, second: int) -> None:
+        """Record a zero in ``second`` for every slot that is awake."""
+        self.advance(second)
+        self._write(second, slice(0, self.used), self.slots.awake[: self.used])
+
+    def add_load(self, second: int, at: Ints, values: Floats) -> None:
+        """Add ``values`` to ``second`` for the slots ``at``. Too late a second is ignored."""
+        self.advance(second)
+        block = second // self.block
+        late = self.edge // self.block - block
+        slots = self.slots
+        if late or slots.last[at].min(initial=second) < second:
+            self._write(second, at, None)
+        if late >= self.blocks:
+            return
+        bucket = self.buckets[block % self.blocks]
+        bucket[at] += values
+        slots.total[at] += values
+        if late < self.panic_blocks:
+            slots.total_panic[at] += values
+
+    def _write(self, second: int, at: At, where: Bools | None) -> None:
+        """Move first and last writes for a write in ``second`` at ``at`` (``where`` true)."""
+        slots = self.slots
+        last = slots.last[at]
+        block = second // self.block
+        for first, total, blocks in (
+            (slots.first, slots.total, self.blocks),
+            (slots.first_panic, slots.total_panic, self.panic_blocks),
+        ):
+            # Nothing within the window before this second: its history begins anew.
+            fresh = last < (block - blocks + 1) * self.block
+            early = (first[at] > second) & (last < second + blocks * self.block)
+            anew = fresh | early
+            if where is not None:
+                anew &= where
+            if anew.any():
+                first[at] = np.where(anew, second, first[at])
+                total[at] = np.where(fresh & anew, 0.0, total[at])
+        moved = np.maximum(last, second)
+        slots.last[at] = moved if where is None else np.where(where, moved, last)
+
+    def forget(self, slot: int) -> None:
+        """Empty one slot's history."""
+        self.buckets[:, slot] = 0.0
+        awake = bool(self.slots.awake[slot])
+        self.slots.reset(slot)
+        self.slots.awake[slot] = awake
+
+    def averages(self, at: At) -> Averages:
+        """Both averages for the slots ``at``, at the ring's edge."""
+        slots = self.slots
+        last = slots.last[at]
+        lag = self.edge - last
+        valid = lag <= self.shape.stable
+        if self.shape.aggregation is Aggregation.WEIGHTED_EXPONENTIAL:
+            stable = self._weighted(at, self._weights)
+            panic = self._weighted(at, self._weights_panic)
+        else:
+            stable = self._linear(slots.total[at], slots.first[at], last, lag, self.blocks)
+            panic = self._linear(
+                slots.total_panic[at], slots.first_panic[at], last, lag, self.panic_blocks
+            )
+        silent = lag > self.shape.panic
+        if silent.any():
+            panic[silent] = 0.0
+        if not valid.all():
+            stable[~valid] = -1.0
+            panic[~valid] = -1.0
+        return Averages(stable, panic, valid)
+
+    def _linear(self, total: Floats, first: Floats, last: Floats, lag: Floats, n: int) -> Floats:
+        covered = (n - 1) * self.block + self.edge % self.block + 1
+        seconds = np.minimum(last - first + 1, covered - lag)
+        np.maximum(seconds, 1.0, out=seconds)
+        average = total / seconds
+        average *= _DIGITS
+        average += 0.5
+        np.floor(average, out=average)
+        average /= _DIGITS
+        return average
+
+    def _weighted(self, at: At, weights: Sequence[float]) -> Floats:
+        # One bucket after the other, not a matrix product: the order of additions, and so
+        # the last bit, must not depend on how many models there are.
+        newest = self.edge // self.block
+        sum_ = np.zeros_like(self.slots.last[at])
+        for k, weight in enumerate(weights):
+            sum_ += self.buckets[(newest - k) % self.blocks][at] * weight
+        sum_ /= self.block
+        return sum_
+
+    def history(self, slot: int) -> tuple[Ints, Floats]:
+        """(seconds, values) of the non-zero buckets, oldest first."""
+        newest = self.edge // self.block
+        blocks = np.arange(newest - self.blocks + 1, newest + 1, dtype=np.int64)
+        values = self.buckets[blocks % self.blocks, slot]
+        kept = values != 0.0
+        return blocks[kept] * self.block, values[kept]
+
+
+def _weights(n: int) -> list[float]:
+    """Weights of a weighted-exponential average over ``n`` buckets, newest first."""
+    alpha = max(1 - 1e-4 ** (1 / n), 0.2)
+    weights = []
+    weight = alpha
+    for _ in range(n):
+        weights.append(weight)
+        weight *= 1 - alpha
+        if weight < _NEGLIGIBLE:
+            break
+    return weights

@@ -1,0 +1,139 @@
+"""How long a start takes: learned from the phases of earlier starts, per model and node.
+
+A start is remembered as the seconds it spent in each phase before ready, 0 for a phase it
+did not go through (an image already there). An estimate looks at the recent starts of the
+model on that node, else of the model anywhere, else of all models, and takes a high quantile
+of what was left at this point of the way: too long a Retry-After costs little, too short a
+one brings the client back in vain.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from stoker.vocabulary import PHASES_BEFORE_READY, ModelKey, Phase
+
+QUANTILE = 0.75
+DEFAULT_SECONDS = 30.0
+"""What is said of a start while none was ever seen: a guess, marked as not known."""
+
+_RECENT = 32
+_ENOUGH_ON_NODE = 3
+_MOST_HISTORIES = 20_000
+
+_Start = tuple[float, ...]
+
+
+class Estimate(NamedTuple):
+    """Seconds until ready, from ``phase`` (None: not begun yet).
+
+    ``known``: it rests on starts of this very model that took at least as long as this one
+    has taken so far. ``starts``: on how many.
+    """
+
+    seconds: float
+    known: bool
+    phase: Phase | None
+    starts: int
+
+
+class Estimator:
+    """Learns from finished starts. Memory is bounded; the least recently fed goes first."""
+
+    def __init__(self, quantile: float = QUANTILE) -> None:
+        self._quantile = quantile
+        self._all: deque[_Start] = deque(maxlen=_RECENT)
+        self._histories: dict[tuple[ModelKey, str], deque[_Start]] = {}
+
+    def observe(
+        self, model: ModelKey, node: str, phase_seconds: Iterable[tuple[Phase, float]]
+    ) -> None:
+        """A replica became ready: what each phase on its way took, in seconds.
+
+        Phases that do not lead to ready and times below 0 are ignored, and so is a start
+        of which nothing is left.
+        """
+        took = dict.fromkeys(PHASES_BEFORE_READY, 0.0)
+        seen = False
+        for phase, seconds in phase_seconds:
+            if phase in took and seconds >= 0:
+                took[phase] += seconds
+                seen = True
+        if not seen:
+            return
+        start = tuple(took.values())
+        self._all.append(start)
+        for key in {(model, ""), (model, node)}:
+            history = self._histories.pop(key, None) or deque(maxlen=_RECENT)
+            history.append(start)
+            self._histories[key] = history
+        while len(self._histories) > _MOST_HISTORIES:
+            del self._histories[next(iter(self._histories))]
+
+    def forget(self, model: ModelKey) -> None:
+        """The model is gone, or starts differently from now on."""
+        for key in [key for key in self._histories if key[0] == model]:
+            del self._histories[key]
+
+    def eta(
+        self,
+        model: ModelKey,
+        node: str = "",
+        phase: Phase | None = None,
+        elapsed: float = 0.0,
+    ) -> Estimate:
+        """How long until ready for a start that has been in ``phase`` for ``elapsed`` seconds.
+
+        ``phase`` None: nothing has begun. A phase that is not on the way to ready counts as
+        not begun (FAILED, DRAINING: another start is needed), READY as 0 seconds.
+        """
+        if phase is Phase.READY:
+            return Estimate(0.0, True, phase, 0)
+        if phase not in PHASES_BEFORE_READY:
+            phase, elapsed = None, 0.0
+        starts, own = self._starts(model, node)
+        if not starts:
+            return Estimate(max(DEFAULT_SECONDS - elapsed, 1.0), False, phase, 0)
+        current = 0 if phase is None else PHASES_BEFORE_READY.index(phase)
+        later = [sum(start[current + 1 :]) for start in starts]
+        # Only starts that took longer here than this one already has can say what is left.
+        left = [
+            start[current] - elapsed + rest
+            for start, rest in zip(starts, later, strict=True)
+            if phase is None or start[current] > elapsed
+        ]
+        if left:
+            return Estimate(_quantile(left, self._quantile), own, phase, len(left))
+        # Slower than any before: half as long again, as a guess.
+        return Estimate(
+            max(elapsed / 2, 1.0) + _quantile(later, self._quantile), False, phase, len(starts)
+        )
+
+    def phases(self, model: ModelKey, node: str = "") -> dict[Phase, float]:
+        """The quantile of each phase alone, phases that take no time left out."""
+        starts, _ = self._starts(model, node)
+        seconds = {
+            phase: _quantile([start[place] for start in starts], self._quantile)
+            for place, phase in enumerate(PHASES_BEFORE_READY)
+            if starts
+        }
+        return {phase: value for phase, value in seconds.items() if value > 0}
+
+    def _starts(self, model: ModelKey, node: str) -> tuple[Sequence[_Start], bool]:
+        """The most telling starts there are, and whether they are the model's own."""
+        on_node = self._histories.get((model, node), ())
+        if node and len(on_node) >= _ENOUGH_ON_NODE:
+            return on_node, True
+        anywhere = self._histories.get((model, ""), ())
+        return (anywhere, True) if anywhere else (self._all, False)
+
+
+def _quantile(values: Iterable[float], quantile: float) -> float:
+    """Linear interpolation between the two nearest ranks of one or more values."""
+    ordered = sorted(values)
+    place = quantile * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)

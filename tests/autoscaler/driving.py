@@ -1,0 +1,89 @@
+"""What several tests need: models with a load, second by second, and what is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from hypothesis import strategies as st
+
+from autoscaler.planner import Planner
+from stoker.vocabulary import Aggregation, Decision, ModelKey, ScalingConfig
+
+A = ModelKey("default", "a")
+B = ModelKey("default", "b")
+
+
+class Moment(NamedTuple):
+    """One second of one model: its load (None: nobody said anything) and its replicas."""
+
+    load: float | None
+    ready: int
+    starting: int
+
+
+Life = Sequence[Moment]
+
+
+def drive(
+    planner: Planner,
+    lives: Mapping[ModelKey, tuple[ScalingConfig, Life]],
+    start: int = 0,
+    every: int = 2,
+) -> dict[ModelKey, list[Decision]]:
+    """Set the models, let each live its life, and decide every other second."""
+    for model, (config, _) in lives.items():
+        planner.set_model(model, config, float(start))
+    result: dict[ModelKey, list[Decision]] = {model: [] for model in lives}
+    for offset in range(max(len(life) for _, life in lives.values())):
+        second = start + offset
+        for model, (_, life) in lives.items():
+            moment = life[offset]
+            planner.set_counts(model, moment.ready, moment.starting, float(second))
+            if moment.load is not None:
+                say(planner, second, {model: moment.load})
+        if offset % every == 0:
+            planner.decide(second + 0.5)
+            for model, decisions in result.items():
+                decision = planner.decision(model)
+                assert decision is not None
+                decisions.append(decision)
+    return result
+
+
+def say(planner: Planner, second: int, loads: Mapping[ModelKey, float]) -> None:
+    """Add loads to a second, without opening it for the others."""
+    rows = planner.rows.resolve(loads).rows
+    planner.add_load(second, rows, np.array(list(loads.values())))
+
+
+loads = st.one_of(st.none(), st.just(0.0), st.floats(0.0, 300.0).map(lambda x: round(x, 3)))
+moments = st.builds(Moment, loads, st.integers(0, 12), st.integers(0, 3))
+
+
+def lives(seconds: int) -> st.SearchStrategy[list[Moment]]:
+    """Lives of this length."""
+    return st.lists(moments, min_size=seconds, max_size=seconds)
+
+
+configs = st.builds(
+    ScalingConfig,
+    target=st.sampled_from([0.7, 1.0, 7.0, 70.0]),
+    capacity=st.sampled_from([1.0, 10.0, 100.0]),
+    min_scale=st.integers(0, 3),
+    max_scale=st.sampled_from([0, 3, 4, 20]),
+    initial_scale=st.integers(0, 3),
+    activation_scale=st.integers(0, 4),
+    enable_scale_to_zero=st.booleans(),
+    stable_window=st.sampled_from([6.0, 10.0, 30.0]),
+    panic_window=st.sampled_from([1.0, 1.5, 6.0]),
+    panic_threshold=st.sampled_from([1.1, 2.0, 10.0]),
+    max_scale_up_rate=st.sampled_from([1.1, 2.0, 1000.0]),
+    max_scale_down_rate=st.sampled_from([1.1, 2.0, 10.0]),
+    target_burst_capacity=st.sampled_from([-1.0, 0.0, 10.0, 211.0]),
+    scale_down_delay=st.sampled_from([0.0, 5.0, 12.0]),
+    scale_to_zero_pod_retention_period=st.sampled_from([0.0, 7.0]),
+    window_aggregation=st.sampled_from(list(Aggregation)),
+    count_starting_as_capacity=st.booleans(),
+)
