@@ -9,7 +9,7 @@ Effects are coroutines; a world without I/O (the simulator) simply never suspend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from stoker.vocabulary import (
     Node,
     NodePool,
     Outage,
+    Phase,
     PlatformEvent,
     Replica,
 )
@@ -116,3 +117,14 @@ class Platform(Protocol):
 
     async def close(self) -> None:
         """Stop every replica this platform started and release what it holds. Idempotent."""
+
+
+def choose_victims(
+    replicas: Iterable[Replica], count: int, preferred: Collection[str]
+) -> list[Replica]:
+    """The seam's rule for shrinking by ``count``: the preferred ids first, then who is not
+    ready, then the youngest. ``replicas`` are given oldest first; ``count`` <= 0 chooses none.
+    """
+    youngest_first = list(replicas)[::-1]
+    ranked = sorted(youngest_first, key=lambda r: (r.id not in preferred, r.phase is Phase.READY))
+    return ranked[: max(count, 0)]
