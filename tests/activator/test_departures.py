@@ -1,0 +1,100 @@
+"""Noticing that a peer has left a socket that nobody reads."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+from activator.departures import Departures
+from tests.activator.world import until
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+    return one, other
+
+
+async def test_peer_leaves() -> None:
+    """A close and a reset are noticed once each, unread data notwithstanding."""
+    departures = Departures(asyncio.get_running_loop())
+    left: list[str] = []
+    for how in ("close", "reset", "half-close"):
+        near, far = pair()
+        far.sendall(b"unread")
+        departures.watch(near.fileno(), lambda h=how: left.append(h))  # type: ignore[misc]
+        assert len(departures) == 1
+        if how == "half-close":
+            far.shutdown(socket.SHUT_WR)
+        elif how == "reset":
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            far.close()
+        else:
+            far.close()
+        await until(lambda h=how: h in left)  # type: ignore[misc]
+        assert len(departures) == 0
+        near.close()
+        far.close()
+    assert left == ["close", "reset", "half-close"]
+    departures.close()
+
+
+async def test_unwatched_peers_may_leave() -> None:
+    """Nobody is told; watching and unwatching twice does nothing."""
+    departures = Departures(asyncio.get_running_loop())
+    left: list[str] = []
+    near, far = pair()
+    other, its_far = pair()
+    departures.watch(near.fileno(), lambda: left.append("first"))
+    departures.watch(near.fileno(), lambda: left.append("second"))
+    departures.unwatch(near.fileno())
+    departures.unwatch(near.fileno())
+    far.close()
+    departures.watch(other.fileno(), lambda: left.append("other"))
+    its_far.close()
+    await until(lambda: left)
+    assert left == ["other"]
+    near.close()
+    other.close()
+    departures.close()
+
+
+async def test_the_last_callback_counts() -> None:
+    """Watching again replaces it."""
+    departures = Departures(asyncio.get_running_loop())
+    left: list[str] = []
+    near, far = pair()
+    departures.watch(near.fileno(), lambda: left.append("first"))
+    departures.watch(near.fileno(), lambda: left.append("second"))
+    far.close()
+    await until(lambda: left)
+    assert left == ["second"]
+    near.close()
+    departures.close()
+
+
+async def test_many_at_once_and_one_that_unwatches_another() -> None:
+    """A callback may end the watch of a socket that is reported in the same breath."""
+    departures = Departures(asyncio.get_running_loop())
+    pairs = [pair() for _ in range(50)]
+    left: list[int] = []
+    for near, _ in pairs:
+
+        def callback(fd: int = near.fileno()) -> None:
+            left.append(fd)
+            if len(left) == 1:
+                for one, _ in pairs[25:]:
+                    departures.unwatch(one.fileno())
+
+        departures.watch(near.fileno(), callback)
+    for _, far in pairs:
+        far.close()
+    await until(lambda: len(departures) == 0)
+    assert len(left) in (25, 26)
+    for near, _ in pairs:
+        near.close()
+    departures.close()
+    departures.close()
