@@ -2,7 +2,8 @@
 
 Shells count in plain integers on the hot path. At a scrape each offers its ``readings()``
 and ``Exposition`` turns them into prometheus-client families, so that nothing is paid per
-request for a label look-up.
+request for a label look-up. Taking the readings belongs on the event loop, whose callbacks
+change what they are taken from; rendering them may be done anywhere.
 """
 
 from __future__ import annotations
@@ -54,6 +55,12 @@ class Histogram:
     @property
     def count(self) -> int:
         return sum(self.counts)
+
+    def copy(self) -> Histogram:
+        """The same, unmoved by what is added to this one from now on."""
+        copy = Histogram.__new__(Histogram)
+        copy.bounds, copy.counts, copy.total = self.bounds, self.counts.copy(), self.total
+        return copy
 
 
 class Reading(NamedTuple):
@@ -165,26 +172,45 @@ METRICS: tuple[MetricSpec, ...] = tuple(
 Source = Callable[[], Iterable[Reading]]
 
 
-class Exposition(Collector):
+class Exposition:
     """All sources of one process as one Prometheus scrape target."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = tuple(sources)
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
 
-    def render(self) -> bytes:
-        """The text exposition format, UTF-8."""
-        return generate_latest(self._registry)
+    def collect_readings(self) -> list[Reading]:
+        """What all sources say now; nothing in it changes later. To be called on the loop."""
+        return [
+            reading._replace(value=reading.value.copy())
+            if isinstance(reading.value, Histogram)
+            else reading
+            for source in self._sources
+            for reading in source()
+        ]
+
+    def render(self, readings: Iterable[Reading] | None = None) -> bytes:
+        """The text exposition format, UTF-8, of ``readings`` or else of what is read now.
+
+        With ``readings`` it touches nothing of the sources and may be called in any thread.
+        """
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Readings(self.collect_readings() if readings is None else readings))
+        return generate_latest(registry)
+
+
+class _Readings(Collector):
+    """Readings as what prometheus-client takes."""
+
+    def __init__(self, readings: Iterable[Reading]) -> None:
+        self._readings = readings
 
     def collect(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
-        for source in self._sources:
-            for spec, labels, value in source():
-                family = families.get(spec.name)
-                if family is None:
-                    family = families[spec.name] = _family(spec)
-                _add(family, labels, value)
+        for spec, labels, value in self._readings:
+            family = families.get(spec.name)
+            if family is None:
+                family = families[spec.name] = _family(spec)
+            _add(family, labels, value)
         return iter(families.values())
 
 

@@ -1,0 +1,81 @@
+"""The ``stoker`` command: composition roots, the only place that wires things together."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from stoker import __version__
+from stoker.errors import StokerError
+
+DEFAULT_ADMIN = "127.0.0.1:8081"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. 0: done; 1: refused (bad settings, address taken, cannot ask); 2: usage."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except StokerError as caught:
+        print(f"stoker: {caught}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    match arguments.command:
+        case "up":
+            from stoker.cli.up import run_up
+
+            overrides = {
+                name: value
+                for name in ("listen", "admin")
+                if (value := getattr(arguments, name)) is not None
+            }
+            return run_up(arguments.file, overrides, plain=arguments.plain)
+        case "check":
+            from stoker.check import run_check
+
+            return run_check(arguments.file, sys.stdout)
+        case "status":
+            from stoker.cli.ask import run_status
+
+            return run_status(arguments.admin, sys.stdout, as_json=arguments.json)
+        case _:
+            from stoker.cli.ask import run_explain
+
+            return run_explain(arguments.admin, arguments.model, sys.stdout, as_json=arguments.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stoker", description="Scale-to-zero in front of any inference server."
+    )
+    parser.add_argument("--version", action="version", version=f"stoker {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", help="run everything in one process until Ctrl-C")
+    up.add_argument("file", metavar="FILE", help="settings: stoker:, defaults:, models:")
+    up.add_argument("--listen", metavar="HOST:PORT", help="where requests come in")
+    up.add_argument("--admin", metavar="HOST:PORT", help="where metrics and status are served")
+    up.add_argument(
+        "--plain", action="store_true", help="log lines instead of the table, also on a terminal"
+    )
+
+    check = commands.add_parser("check", help="say whether a settings file is right")
+    check.add_argument("file", metavar="FILE")
+
+    status = commands.add_parser("status", help="the models of a running Stoker")
+    explain = commands.add_parser("explain", help="why a model has the replicas it has")
+    explain.add_argument("model", metavar="MODEL", help="NAME or NAMESPACE/NAME")
+    for asking in (status, explain):
+        asking.add_argument(
+            "--admin",
+            metavar="HOST:PORT",
+            default=DEFAULT_ADMIN,
+            help=f"the running Stoker's admin address (default {DEFAULT_ADMIN})",
+        )
+        asking.add_argument("--json", action="store_true", help="print the raw answer")
+    return parser
