@@ -1,0 +1,1 @@
+"""Benchmarks: what Stoker costs, each against what one would use instead."""

@@ -1,0 +1,1 @@
+"""Examples: model servers to put Stoker in front of."""

@@ -1,0 +1,1 @@
+"""Handwritten digits: a scikit-learn classifier served over the KServe V2 protocol."""
