@@ -208,18 +208,18 @@ def test_every_make_target_is_explained() -> None:
 
 
 MAKE = shutil.which("make")
-needs_make = pytest.mark.skipif(MAKE is None, reason="make is not installed")
 
 
 def make(target: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """The Makefile's target in a folder of its own; only what is in its bin can be run."""
+    assert MAKE, "make is not installed: apt-get install make"
     for name in ("mkdir", "rm"):
         place = shutil.which(name)
-        assert place
+        assert place, f"{name} is not installed"
         (folder / "bin").mkdir(exist_ok=True)
         (folder / "bin" / name).symlink_to(place)
     return subprocess.run(
-        [str(MAKE), "-f", str(ROOT / "Makefile"), "-o", ".venv/bench", target],
+        [MAKE, "-f", str(ROOT / "Makefile"), "-o", ".venv/bench", target],
         cwd=folder,
         env={"PATH": str(folder / "bin")},
         capture_output=True,
@@ -228,7 +228,6 @@ def make(target: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@needs_make
 @pytest.mark.parametrize("script", [None, "echo are you root? >&2; exit 100"])
 def test_peers_that_cannot_be_installed_are_named(script: str | None, tmp_path: Path) -> None:
     """Without apt-get, or not being root: said, and no failure; what is there is not named."""
@@ -240,7 +239,6 @@ def test_peers_that_cannot_be_installed_are_named(script: str | None, tmp_path: 
     assert "missing: nginx;" in done.stdout
 
 
-@needs_make
 @pytest.mark.parametrize(
     ("script", "status"),
     [
