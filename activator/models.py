@@ -129,6 +129,7 @@ class Model:
             "ready_replicas": throttler.ready_replicas,
             "answered": self.answered,
             "retries": self.retries,
+            "probes": self.probes,
             "refused": {reason.value: count for reason, count in self.refusals.items()},
             "outage": throttler.outage.reason if throttler.outage else None,
             "slots": [

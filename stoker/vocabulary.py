@@ -173,11 +173,6 @@ class ServingConfig:
     priority: int = 0
 
 
-class ReadinessKind(enum.StrEnum):
-    HTTP = "http"
-    TCP = "tcp"
-
-
 @dataclass(frozen=True, slots=True)
 class LaunchConfig:
     """How the local platform starts a replica: a command containing ``{port}``.
