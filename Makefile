@@ -1,4 +1,5 @@
 # Everything runs in .venv, which the first command sets up from constraints.txt (hashes checked).
+# Model servers that pin a world of their own have a virtual environment each, in build/venvs.
 # Needed beforehand: Python 3.11 or later with venv, and make.
 
 PYTHON ?= python3
@@ -7,12 +8,14 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check
 PYTEST_ARGS ?=
+# Test files are run by so many processes at once.
+JOBS ?= 2
 NOT_LONG := -m "not long"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test test-all format lint types layers tests coverage bench bench-quick \
-	constraints docs clean peers
+	constraints docs clean clients peers
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -43,6 +46,27 @@ $(VENV)/bench: $(VENV)/test
 	$(call install,nothing)
 	@touch $@
 
+MLSERVER := build/venvs/mlserver
+
+$(MLSERVER)/ready: examples/mlserver/requirements.txt | $(VENV)/demo
+	$(PYTHON) -m venv $(MLSERVER)
+	$(MLSERVER)/bin/python -m pip --disable-pip-version-check install --quiet \
+		--require-hashes --no-deps -r $<
+	@touch $@
+
+# $(call debian,PROGRAMS,PACKAGES): installs what is missing; says so where it cannot.
+define debian
+	@missing() { for name in $(1); do command -v $$name >/dev/null || echo $$name; done; }; \
+	test -z "`missing`" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -qq -y --no-install-recommends $(2); } || \
+	for name in `missing`; do \
+		echo "missing: $$name; apt-get could not install it (are you root?), going on without"; \
+	done
+endef
+
+clients: ## what tests ask with: curl, h2load and wrk from Debian
+	$(call debian,curl h2load wrk,curl nghttp2-client wrk)
+
 setup: $(VENV)/test ## .venv with everything that tests need
 
 # --- the two commands ---
@@ -69,9 +93,9 @@ types: $(VENV)/test ## mypy, strict
 layers: $(VENV)/test ## import-linter: who may import whom
 	$(BIN)/lint-imports --no-logo
 
-tests: $(VENV)/test ## pytest under coverage; PYTEST_ARGS='-k name' for some
+tests: $(VENV)/test $(MLSERVER)/ready clients ## pytest under coverage; PYTEST_ARGS='-k name' for some
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(NOT_LONG) $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(NOT_LONG) $(PYTEST_ARGS)
 
 coverage: $(VENV)/test ## the floors, of the tests that ran last
 	@-$(BIN)/coverage combine --quiet
@@ -83,15 +107,11 @@ format: $(VENV)/test ## ruff: rewrite in place
 
 # --- now and then ---
 
-BENCHMARKS := decider wake proxy
+BENCHMARKS := decider wake proxy holds chaos
 
-peers: $(VENV)/bench ## what benchmarks compare with: nginx and wrk from Debian, Envoy
-	@command -v nginx >/dev/null && command -v wrk >/dev/null || { \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-		apt-get install -qq -y --no-install-recommends nginx-light wrk; } || { \
-		for name in nginx wrk; do command -v $$name >/dev/null || \
-		echo "missing: $$name; apt-get could not install it (are you root?), going on without"; \
-		done; }
+peers: $(VENV)/bench ## what benchmarks compare with: nginx, HAProxy, Envoy, Go; and what loads them
+	$(call debian,nginx haproxy wrk h2load,nginx-light haproxy wrk nghttp2-client)
+	@$(PY) -m benchmarks.build_go || true
 
 bench: peers ## all benchmarks, in full
 	for name in $(BENCHMARKS); do $(PY) -m benchmarks.$$name || exit 1; done

@@ -7,17 +7,15 @@ kept in one heap over all models; ``expire`` is to be called at ``next_deadline`
 from __future__ import annotations
 
 import heapq
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import count
 
+from activator.forecast import Eta, Forecast
 from activator.slots import Slots
 from activator.throttler import NEVER, Held, Throttler
 from activator.tickets import DONE, GRANTED, HELD, REFUSED, Failure, Reason, Refusal, Ticket
 from stoker.vocabulary import Address, ModelKey, ModelSpec, Outage
-
-RETRY_AFTER_CAP = 300.0
-RETRY_AFTER_UNKNOWN = 5.0
 
 
 class Admission:
@@ -33,12 +31,12 @@ class Admission:
         self,
         max_requests: int,
         max_bytes: int,
-        eta: Callable[[ModelKey, float], float | None] | None = None,
+        eta: Eta | None = None,
         make_slots: Callable[[ModelSpec], Slots] | None = None,
     ) -> None:
         self.max_requests = max_requests
         self.max_bytes = max_bytes
-        self._eta = eta
+        self.forecast = Forecast(eta)
         self._make_slots = make_slots
         self.throttlers: dict[ModelKey, Throttler] = {}
         # Dicts for sets, here and below: their order is the same in every run.
@@ -49,6 +47,8 @@ class Admission:
         # An entry counts while its ticket is held and has still that deadline.
         self._deadlines: list[tuple[float, int, Ticket]] = []
         self._order = count()
+        # Refused since the shell last asked: they made room for somebody.
+        self._displaced: dict[Ticket, None] = {}
 
     @property
     def held(self) -> int:
@@ -59,6 +59,16 @@ class Admission:
     def held_bytes(self) -> int:
         """Bytes of bodies held now, all models."""
         return self._total.size
+
+    @property
+    def displaced(self) -> int:
+        """Tickets that were refused to make room, and that ``expire`` has yet to tell of."""
+        return len(self._displaced)
+
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Tenants' shares where they are not 1; in force for tenants that begin to wait."""
+        self._total.weights.clear()
+        self._total.weights.update(weights)
 
     # --- models ---
 
@@ -86,7 +96,7 @@ class Admission:
             return []
         self.touched.pop(throttler, None)
         self._waiting.pop(throttler, None)
-        return _refuse_all(throttler, MODEL_REMOVED, now)
+        return _refuse_all(throttler, lambda: MODEL_REMOVED, now)
 
     # --- requests ---
 
@@ -99,13 +109,18 @@ class Admission:
         size: int,
         now: float,
         owner: object = None,
+        key: int = 0,
     ) -> Ticket:
-        """Ask for a slot. ``deadline``: the caller's own, absolute; ``size``: body bytes held."""
-        ticket = Ticket(model, tenant, priority, deadline, size, now, owner)
+        """Ask for a slot. ``deadline``: the caller's own, absolute; ``size``: body bytes held;
+        ``key``: the hash of what its prompt begins with, 0: none.
+
+        Somebody else may have to make room; ``expire`` has him refused.
+        """
+        ticket = Ticket(model, tenant, priority, deadline, size, now, owner, key)
         self.touched[model] = None
         if model.claim(ticket, now):
             return ticket
-        refusal = self._refusal(model, size, now)
+        refusal = self._refusal(ticket, now)
         if refusal is not None:
             _refuse(ticket, refusal)
         else:
@@ -145,7 +160,7 @@ class Admission:
         if self.throttlers.get(throttler.key) is not throttler:
             _refuse(ticket, MODEL_REMOVED)
         elif throttler.outage is not None and not throttler.ready_replicas:
-            _refuse(ticket, outage_refusal(throttler.outage, now))
+            _refuse(ticket, self._outage(throttler.outage, now))
         else:
             self._hold(ticket, now)
             return throttler.grant(now)
@@ -162,6 +177,8 @@ class Admission:
             ticket.state = DONE
         elif ticket.state is GRANTED:
             return ticket.throttler.finish(ticket, now, answered=False)
+        elif self._displaced:
+            self._displaced.pop(ticket, None)
         return []
 
     def grow(self, ticket: Ticket, size: int) -> bool:
@@ -190,12 +207,19 @@ class Admission:
         throttler.outage = outage
         if outage is None or throttler.ready_replicas:
             return []
-        return _refuse_all(throttler, outage_refusal(outage, now), now)
+        return self._refuse_for(throttler, outage, now)
+
+    def progressed(self, throttler: Throttler, phase: str, now: float) -> None:
+        """A start visibly moved on; ``phase`` is the furthest one of all replicas."""
+        seconds = self.forecast.ready_in(throttler, now)
+        throttler.made_progress(phase, now, 0.0 if seconds is None else now + seconds)
 
     # --- time ---
 
     def next_deadline(self, now: float) -> float | None:
         """When ``expire`` must be called next; None: nothing waits for time to pass."""
+        if self._displaced:
+            return now
         heap = self._deadlines
         while heap and not _counts(heap[0]):
             heapq.heappop(heap)
@@ -208,13 +232,16 @@ class Admission:
         return None if first == NEVER else first
 
     def expire(self, now: float) -> list[Ticket]:
-        """Tickets that are refused (deadline, outage) or granted (an ejection ended) now."""
-        changed: list[Ticket] = []
+        """Tickets that are refused now (deadline, outage), were refused to make room for others
+        since the last call, or are granted (an ejection ended).
+        """
+        changed = list(self._displaced)
+        self._displaced.clear()
         for throttler in list(self._waiting):
             if not throttler.queued:
                 del self._waiting[throttler]
             elif throttler.outage is not None and not throttler.ready_replicas:
-                changed += _refuse_all(throttler, outage_refusal(throttler.outage, now), now)
+                changed += self._refuse_for(throttler, throttler.outage, now)
             elif throttler.resumes_at <= now:
                 changed += throttler.resume(now)
         heap = self._deadlines
@@ -229,46 +256,96 @@ class Admission:
                 self._set_deadline(ticket, deadline)
                 continue
             throttler.withdraw(ticket, now)
-            stuck = self._stuck(throttler, ticket, now)
-            _refuse(ticket, Refusal(Reason.HOLD_DEADLINE, stuck, self._retry_after(throttler, now)))
+            hard = ticket.hard_deadline
+            own = hard is not None and hard <= now
+            reason = Reason.DEADLINE_PASSED if own else Reason.HOLD_DEADLINE
+            retry_after = self.forecast.retry_after(throttler, now)
+            _refuse(ticket, Refusal(reason, _stuck(throttler, ticket, now), retry_after))
             changed.append(ticket)
         return changed
 
     # --- inside ---
 
-    def _refusal(self, model: Throttler, size: int, now: float) -> Refusal | None:
+    def _refusal(self, ticket: Ticket, now: float) -> Refusal | None:
+        """Why the ticket may not wait; None: it may, and whoever has to go for it went."""
+        model, size = ticket.throttler, ticket.size
         if model.outage is not None and not model.ready_replicas:
-            return outage_refusal(model.outage, now)
+            return self._outage(model.outage, now)
+        if ticket.hard_deadline is not None:
+            late = self._too_late(ticket, ticket.hard_deadline, now)
+            if late is not None:
+                return late
         config = model.config
-        if model.queued >= config.queue_requests:
-            return Refusal(
-                Reason.QUEUE_FULL,
-                f"{model.queued} requests wait for this model already"
-                f" (queue-requests = {config.queue_requests})",
-                self._retry_after(model, now),
-            )
-        if model.queued_bytes + size > config.queue_bytes:
-            return Refusal(
+        found = _tenant_bound(ticket)
+        victim = None
+        if found is None and model.queued >= config.queue_requests:
+            if model.queued == config.queue_requests:
+                victim = model.line.displaced_by(ticket)
+            if victim is None:
+                found = (
+                    Reason.QUEUE_FULL,
+                    f"{model.queued} requests wait for this model already"
+                    f" (queue-requests = {config.queue_requests})",
+                )
+        leaves = 0 if victim is None else victim.size
+        total = self._total
+        if found is not None:
+            pass
+        elif model.queued_bytes - leaves + size > config.queue_bytes:
+            found = (
                 Reason.QUEUE_BYTES_FULL,
                 f"{model.queued_bytes} bytes wait for this model already"
                 f" (queue-bytes = {config.queue_bytes})",
-                self._retry_after(model, now),
             )
-        if self._total.requests >= self.max_requests:
-            return Refusal(
+        elif total.requests - (victim is not None) >= self.max_requests:
+            found = (
                 Reason.TOTAL_FULL,
-                f"{self._total.requests} requests are held for all models already"
+                f"{total.requests} requests are held for all models already"
                 f" (max-queued-requests = {self.max_requests})",
-                self._retry_after(model, now),
             )
-        if self._total.size + size > self.max_bytes:
-            return Refusal(
+        elif total.size - leaves + size > self.max_bytes:
+            found = (
                 Reason.TOTAL_BYTES_FULL,
-                f"{self._total.size} bytes are held for all models already"
+                f"{total.size} bytes are held for all models already"
                 f" (max-queued-bytes = {self.max_bytes})",
-                self._retry_after(model, now),
             )
+        if found is not None:
+            return Refusal(*found, self.forecast.retry_after(model, now))
+        if victim is not None:
+            self._displace(victim, ticket, now)
         return None
+
+    def _too_late(self, ticket: Ticket, deadline: float, now: float) -> Refusal | None:
+        """The refusal of a caller whose deadline is before its turn as far as can be told."""
+        start = self.forecast.start_in(ticket, now)
+        if start is None or now + start <= deadline:
+            return None
+        what = "until its turn" if ticket.throttler.ready_replicas else "until a replica is ready"
+        return Refusal(
+            Reason.DEADLINE_UNREACHABLE,
+            f"about {start:.1f} s {what}, {deadline - now:.1f} s until its deadline",
+            self.forecast.spread(start),
+        )
+
+    def _displace(self, victim: Ticket, ticket: Ticket, now: float) -> None:
+        throttler = victim.throttler
+        throttler.withdraw(victim, now)
+        if victim.priority < ticket.priority:
+            why = f"for one of priority {ticket.priority}; its own was {victim.priority}"
+        else:
+            why = "for one of a tenant that has fewer waiting"
+        detail = f"held for {now - victim.held_since:.1f} s, then the full queue needed its place"
+        retry_after = self.forecast.retry_after(throttler, now)
+        _refuse(victim, Refusal(Reason.DISPLACED, f"{detail} {why}", retry_after))
+        self._displaced[victim] = None
+
+    def _outage(self, outage: Outage, now: float) -> Refusal:
+        refusal = outage_refusal(outage, now)
+        assert refusal.retry_after is not None
+        return replace(refusal, retry_after=self.forecast.spread(refusal.retry_after))
+
+    def _refuse_for(self, throttler: Throttler, outage: Outage, now: float) -> list[Ticket]:
+        return _refuse_all(throttler, lambda: self._outage(outage, now), now)
 
     def _hold(self, ticket: Ticket, now: float) -> None:
         throttler = ticket.throttler
@@ -285,30 +362,6 @@ class Admission:
             heap[:] = {entry[2]: entry for entry in heap if _counts(entry)}.values()
             heapq.heapify(heap)
         heapq.heappush(heap, (deadline, next(self._order), ticket))
-
-    def _retry_after(self, throttler: Throttler, now: float) -> float:
-        """Seconds until another try may well succeed, between 1 and 300.
-
-        With replicas: until the line has moved by its own length. Without: until the
-        first replica is expected.
-        """
-        if throttler.ready_replicas and throttler.throughput > 0:
-            seconds: float | None = throttler.queued / throttler.throughput
-        else:
-            seconds = self._eta(throttler.key, now) if self._eta is not None else None
-        if seconds is None:
-            return RETRY_AFTER_UNKNOWN
-        return float(math.ceil(min(max(seconds, 1.0), RETRY_AFTER_CAP)))
-
-    def _stuck(self, throttler: Throttler, ticket: Ticket, now: float) -> str:
-        waited = f"held for {now - ticket.held_since:.1f} s"
-        ready = throttler.ready_replicas
-        if not ready:
-            phase = throttler.progress or "waiting for the autoscaler to ask for a replica"
-            return f"{waited}: no replica is ready; the furthest is in phase {phase}"
-        stuck = f"{waited}: no slot of {ready} ready replica{'s' * (ready > 1)} came free"
-        ejected = sum(backend.ejected_until > now for backend in throttler.slots.backends)
-        return f"{stuck}; {ejected} set aside after failing" if ejected else stuck
 
 
 MODEL_REMOVED = Refusal(Reason.MODEL_REMOVED, "the model was removed from the configuration")
@@ -329,9 +382,38 @@ def _refuse(ticket: Ticket, refusal: Refusal) -> None:
     ticket.refusal = refusal
 
 
-def _refuse_all(throttler: Throttler, refusal: Refusal, now: float) -> list[Ticket]:
+def _refuse_all(throttler: Throttler, refusal: Callable[[], Refusal], now: float) -> list[Ticket]:
     tickets = throttler.held()
     for ticket in tickets:
         throttler.withdraw(ticket, now)
-        _refuse(ticket, refusal)
+        _refuse(ticket, refusal())
     return tickets
+
+
+def _tenant_bound(ticket: Ticket) -> tuple[Reason, str] | None:
+    """What its tenant has waiting already, if that is too much with this one."""
+    model, config = ticket.throttler, ticket.throttler.config
+    share = config.tenant_queue_share / 100
+    if share >= 1:
+        return None
+    # At least one, or a small share of a small queue would shut everybody out.
+    most = max(1, int(share * config.queue_requests))
+    requests, size = model.line.tenant(ticket.tenant)
+    if requests >= most:
+        why = f"{requests} requests of this tenant wait for this model already"
+    elif requests and size + ticket.size > share * config.queue_bytes:
+        why = f"{size} bytes of this tenant wait for this model already"
+    else:
+        return None
+    return Reason.TENANT_QUEUE_FULL, f"{why} (tenant-queue-share = {config.tenant_queue_share:g})"
+
+
+def _stuck(throttler: Throttler, ticket: Ticket, now: float) -> str:
+    waited = f"held for {now - ticket.held_since:.1f} s"
+    ready = throttler.ready_replicas
+    if not ready:
+        phase = throttler.progress or "waiting for the autoscaler to ask for a replica"
+        return f"{waited}: no replica is ready; the furthest is in phase {phase}"
+    stuck = f"{waited}: no slot of {ready} ready replica{'s' * (ready > 1)} came free"
+    ejected = sum(backend.ejected_until > now for backend in throttler.slots.backends)
+    return f"{stuck}; {ejected} set aside after failing" if ejected else stuck

@@ -6,11 +6,12 @@ same seed picks the same replicas.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
+from math import ceil
 from typing import Final
 
-from stoker.vocabulary import Address
+from activator.prefix import Ring
+from stoker.vocabulary import Address, Balancing
 
 EJECTION_SECONDS = 1.0
 EJECTION_SECONDS_CAP = 30.0
@@ -25,29 +26,24 @@ MULTIPLIER = 48271
 MODULUS = 2**31 - 1
 
 
-class Policy(enum.StrEnum):
-    """How a replica is chosen among those with a free slot."""
+def policy_for(balancing: Balancing, container_concurrency: int) -> Balancing:
+    """The policy to use; AUTO becomes Knative's choice, by how scarce a replica's slots are.
 
-    LEAST_OF_TWO = "least-of-two"
-    FIRST_FREE = "first-free"
-    ROUND_ROBIN = "round-robin"
-
-    @classmethod
-    def for_limit(cls, container_concurrency: int) -> Policy:
-        """Knative's choice: it depends on how scarce the slots of a replica are.
-
-        With 1 to 3 slots, filling the first replica first keeps the others free for
-        scale-down; with many slots an even spread matters more; without a limit, two
-        random choices are nearly as good as knowing every load (Mitzenmacher 1996).
-        """
-        if container_concurrency == 0:
-            return cls.LEAST_OF_TWO
-        return cls.FIRST_FREE if container_concurrency <= 3 else cls.ROUND_ROBIN
+    With 1 to 3 slots, filling the first replica first keeps the others free for
+    scale-down; with many slots an even spread matters more; without a limit, two
+    random choices are nearly as good as knowing every load (Mitzenmacher 1996).
+    """
+    if balancing is not Balancing.AUTO:
+        return balancing
+    if container_concurrency == 0:
+        return LEAST_OF_TWO
+    return FIRST_FREE if container_concurrency <= 3 else Balancing.ROUND_ROBIN
 
 
 # Looking a member up on its class costs as much as a call.
-LEAST_OF_TWO: Final = Policy.LEAST_OF_TWO
-FIRST_FREE: Final = Policy.FIRST_FREE
+LEAST_OF_TWO: Final = Balancing.LEAST_OF_TWO
+FIRST_FREE: Final = Balancing.FIRST_FREE
+PREFIX: Final = Balancing.PREFIX
 
 
 class Backend:
@@ -89,19 +85,23 @@ class Backend:
             self.limit = limit
             self.window = SLOW_START_WINDOW if backlog and not limit else 0
 
-    def failed(self, now: float) -> None:
+    def failed(self, now: float, *, brief: bool = False) -> bool:
         """Passive ejection: out for 1 s, doubling with each failure in a row, at most 30 s.
 
-        What was sent before an ejection fails together with its cause: one failure.
+        ``brief``: for 1 s whatever came before. What was sent before an ejection fails
+        together with its cause: one failure, and False is returned.
         """
         if self.ejected_until > now:
-            return
+            return False
         # Bounded, because two to the power of a long outage's failures is no float.
         pause = min(EJECTION_SECONDS * 2.0 ** min(self.failures, 10), EJECTION_SECONDS_CAP)
+        if brief:
+            pause = EJECTION_SECONDS
         self.failures += 1
         self.ejected_until = now + pause
         # It may fail again: then it must not take everybody who waits with it.
         self.window = 0 if self.limit else SLOW_START_WINDOW
+        return True
 
     def answered(self) -> None:
         """An answer came whole: the replica is well, and may get more at once."""
@@ -115,24 +115,41 @@ class Backend:
         return f"<Backend {self.replica_id} {self.in_flight}/{bound}>"
 
 
+def most_are_ejected(backends: Sequence[Backend], now: float) -> bool:
+    """Whether one more ejection would leave less than half of the replicas in service."""
+    ejected = sum(backend.ejected_until > now for backend in backends)
+    return 2 * (ejected + 1) > len(backends)
+
+
 class Balancer:
     """Picks among backends by a policy. One per model."""
 
-    __slots__ = ("_next", "_state", "policy")
+    __slots__ = ("_next", "_ring", "_state", "load_factor", "policy")
 
-    def __init__(self, policy: Policy, seed: int = 1) -> None:
+    def __init__(self, policy: Balancing, seed: int = 1, load_factor: float = 1.25) -> None:
         self.policy = policy
+        self.load_factor = load_factor
         self._next = 0
+        self._ring: Ring[Backend] | None = None
         # Spread, so that neighbouring seeds do not begin alike; never 0, which stays 0.
         self._state = seed * 0x9E3779B97F4A7C15 % (MODULUS - 1) + 1
 
-    def pick(self, backends: Sequence[Backend], now: float, avoid: str = "") -> Backend | None:
-        """A backend with room, or None. ``avoid`` (a replica id) is taken only if it must be."""
+    def pick(
+        self, backends: Sequence[Backend], now: float, avoid: str = "", key: int = 0
+    ) -> Backend | None:
+        """A backend with room, or None. ``avoid`` (a replica id) is taken only if it must be.
+
+        ``key`` is the hash of a prompt's beginning, 0: none.
+        """
         count = len(backends)
         if count == 1:
             only = backends[0]
             return only if only.has_room(now) else None
         policy = self.policy
+        if policy is PREFIX and count:
+            if key:
+                return self._by_prefix(backends, now, avoid, key)
+            policy = LEAST_OF_TWO
         if policy is LEAST_OF_TWO and count:
             draw = self._state = self._state * MULTIPLIER % MODULUS
             first = draw % count
@@ -153,3 +170,30 @@ class Balancer:
                     return backend
                 fallback = backend
         return fallback
+
+    def _by_prefix(
+        self, backends: Sequence[Backend], now: float, avoid: str, key: int
+    ) -> Backend | None:
+        """Consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam 2016).
+
+        The first replica behind the key on the ring whose load stays within the average of
+        all in service times ``load_factor``, rounded up. Where none of those has room (new
+        ones still start slowly), the least loaded that has.
+        """
+        ring = self._ring
+        if ring is None:
+            ring = self._ring = Ring(lambda backend: backend.replica_id)
+        ring.set_members(backends)
+        bound = 0
+        others = []
+        for backend in ring.walk(key):
+            if not backend.has_room(now):
+                continue
+            if backend.in_flight and not bound:
+                # An idle replica is within any bound, so it is seldom computed.
+                serving = [b.in_flight for b in backends if b.ejected_until <= now]
+                bound = ceil(self.load_factor * (sum(serving) + 1) / len(serving))
+            if backend.in_flight < (bound or 1) and backend.replica_id != avoid:
+                return backend
+            others.append(backend)
+        return min(others, key=lambda b: (b.replica_id == avoid, b.in_flight), default=None)

@@ -10,7 +10,8 @@ import asyncio
 import select
 from collections.abc import Callable
 
-_LEFT = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_RESET = select.EPOLLHUP | select.EPOLLERR
+_LEFT = select.EPOLLRDHUP | _RESET
 
 
 class Departures:
@@ -22,10 +23,13 @@ class Departures:
         self._callbacks: dict[int, Callable[[], None]] = {}
         loop.add_reader(self._epoll.fileno(), self._ready)
 
-    def watch(self, fd: int, callback: Callable[[], None]) -> None:
-        """Watch ``fd`` until ``unwatch``. Watching it again replaces the callback."""
+    def watch(self, fd: int, callback: Callable[[], None], *, half_open: bool = False) -> None:
+        """Watch ``fd`` until ``unwatch``. Watching it again replaces the callback.
+
+        ``half_open``: a peer that only ends its sending side has not left.
+        """
         if fd not in self._callbacks:
-            self._epoll.register(fd, _LEFT)
+            self._epoll.register(fd, _RESET if half_open else _LEFT)
         self._callbacks[fd] = callback
 
     def unwatch(self, fd: int) -> None:

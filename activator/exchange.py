@@ -2,208 +2,47 @@
 
 The exchange joins a client connection to a replica connection. It decides nothing by
 itself: routing, admission and retries are asked of their pure modules; this does what
-they say with bytes.
+they say with bytes. Its state is in ``activator.request``, what becomes of its body in
+``activator.intake``, how it ends when things go wrong in ``activator.endings``. They are one
+object by inheritance because each call from one object to another costs every request.
 """
 
 from __future__ import annotations
 
-import asyncio
-import enum
 import logging
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from activator.balancer import PREFIX
+from activator.claiming import Claiming
 from activator.peek import Peek, find_model
-from activator.responses import (
-    CONTINUE,
-    STATUS_OF,
-    error_content,
-    json_answer,
-    refusal_message,
+from activator.request import (
+    CONNECTING,
+    DONE,
+    FORWARDING,
+    GRANTED,
+    HELD,
+    LONGEST_TOLD,
+    NEED_BODY,
+    NEVER,
+    RECEIVING,
+    REPLICA,
 )
-from activator.router import Builtin, NeedBody, NotFound
-from activator.spool import Body
-from activator.tickets import Failure, Reason, Refusal, State, Ticket
+from activator.router import Builtin, NotFound
+from activator.tickets import Reason, State
+from activator.trust import forwarded_lines
+from activator.tunnel import Tunnel
 from stoker.vocabulary import ModelKey
 
 if TYPE_CHECKING:
-    from activator.http1 import ClientConnection
     from activator.models import Model
     from activator.upstream import ReplicaConnection
 
+
 log = logging.getLogger("stoker.activator")
 
-NEVER: Final = float("inf")
-# So much of what a client asked for is told back to it.
-LONGEST_TOLD: Final = 300
-IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"))
 
-
-class Stage(enum.IntEnum):
-    """How far an exchange has come."""
-
-    RECEIVING = 0  # its head is known; the model may depend on the body
-    HELD = 1
-    CONNECTING = 2
-    FORWARDING = 3
-    DONE = 4
-
-
-class Commit(enum.IntEnum):
-    """What the client has been sent: what may still be done follows from it.
-
-    NOTHING: a retry, any status, any header. COMMENTS: 200 and SSE comments, so errors
-    become events. REPLICA: a replica's bytes, so nothing but going on or breaking off.
-    """
-
-    NOTHING = 0
-    COMMENTS = 1
-    REPLICA = 2
-
-
-# Looking a member up on its class costs as much as a call; these are looked up ten times
-# per request.
-RECEIVING: Final = Stage.RECEIVING
-HELD: Final = Stage.HELD
-CONNECTING: Final = Stage.CONNECTING
-FORWARDING: Final = Stage.FORWARDING
-DONE: Final = Stage.DONE
-NEED_BODY: Final = NeedBody.NEED_BODY
-NOTHING: Final = Commit.NOTHING
-REPLICA: Final = Commit.REPLICA
-GRANTED: Final = State.GRANTED
-
-
-class Exchange:
-    """One request and its answer. The parser fills it in; see ``ClientConnection``."""
-
-    # Defaults live on the class: most requests set less than half of these, and making
-    # the object is paid by every one of them.
-    host: bytes | None = None
-    content_length = 0
-    chunked = False
-    connection = b""
-    expects_continue = False
-    upgrade = b""
-    model_header = b""
-    forwarded = b""
-    agent = b""
-    head_complete = False
-    body_complete = False
-    length = b"0"
-    http10 = False
-    stage = RECEIVING
-    commit = NOTHING
-    ticket: Ticket | None = None
-    upstream: ReplicaConnection | None = None
-    model: Model | None = None
-    held_at = 0.0
-    deadline = NEVER
-    total_deadline = NEVER
-    _kept: Body | None = None
-    _pump: asyncio.Task[None] | None = None
-    _over = False  # what is held for its model is more than it may be
-    _continued = False
-    _look_at = 0
-    method = b""
-    keep_alive = True
-    arrived = 0.0
-    # Set by on_headers_complete, before anything else can look at it.
-    fields: list[bytes]
-
-    def __init__(self, client: ClientConnection) -> None:
-        self.client = client
-        self.target = b""
-        self.head: list[bytes] = []
-
-    @property
-    def answer_began(self) -> bool:
-        return self.commit is not NOTHING
-
-    @property
-    def body(self) -> Body:
-        """What is kept of the body; made when first needed (a GET never does)."""
-        kept = self._kept
-        if kept is None:
-            kept = self._kept = Body()
-        return kept
-
-    def head_size(self) -> int:
-        """Bytes of the head as far as they have come and are kept."""
-        specials = len(self.host or b"") + len(self.connection) + len(self.forwarded)
-        lines = self.fields if self.head_complete else self.head
-        return len(self.target) + len(self.model_header) + specials + sum(map(len, lines))
-
-    # --- the body arrives ---
-
-    def receive(self, data: bytes) -> None:
-        """A piece of body, from inside the parser: keep it or pass it on."""
-        stage = self.stage
-        if stage is RECEIVING:
-            kept = self._kept
-            if kept is None:
-                kept = self._kept = Body()
-            if kept.size < self.client.activator.process.json_peek_bytes:
-                kept.keep(data)
-                return
-        if stage is FORWARDING and self._pump is None:
-            self._pass_on(data)
-            return
-        if stage is DONE:
-            return
-        activator = self.client.activator
-        process = activator.process
-        body = self.body
-        body.hold(data, process.body_memory, activator.spool)
-        ticket = self.ticket
-        if ticket is not None and not activator.admission.grow(ticket, len(data)):
-            self._over = True
-        self._watch_spool(body)
-
-    def _watch_spool(self, body: Body) -> None:
-        if body.file is not None:
-            body.file.on_change = self._spooled
-        if self._over or body.full:
-            self.client.pause_reading()
-
-    def _spooled(self) -> None:
-        """The spool caught up (or failed): read on if there is room."""
-        file = self.body.file
-        if file is None or self.stage is DONE:
-            return
-        if file.error is not None:
-            log.error("cannot write to spool-directory: %s", file.error)
-            why = f"its body could not be spooled: {file.error.strerror or file.error}"
-            self.refuse(Refusal(Reason.TOTAL_BYTES_FULL, why))
-        else:
-            self.client.resume_reading()
-
-    def takes_more(self) -> bool:
-        """Whether there is a place for more of what its client sends."""
-        if self.stage is DONE:
-            return True
-        if self.stage is FORWARDING and self._pump is None:
-            upstream = self.upstream
-            return upstream is None or not upstream.write_paused
-        kept = self._kept
-        return not self._over and (kept is None or not kept.full)
-
-    def _pass_on(self, data: bytes) -> None:
-        upstream, model = self.upstream, self.model
-        assert upstream is not None
-        assert model is not None
-        self.body.pass_on(data, self.client.activator.process.body_memory)
-        upstream.send_body(self._framed(data))
-        self._sent_some(model)
-
-    def _sent_some(self, model: Model) -> None:
-        """While the request is on its way the replica need not have answered."""
-        if self.commit is NOTHING:
-            now = self.client.activator.clock.now()
-            self.deadline = now + model.spec.serving.first_byte_timeout
-
-    def _framed(self, data: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data
+class Exchange(Claiming):
+    """One request and its answer."""
 
     # --- moving on ---
 
@@ -214,11 +53,14 @@ class Exchange:
         elif self.stage is FORWARDING and self.body_complete and self._pump is None:
             upstream = self.upstream
             if upstream is not None and not upstream.request_complete:
-                upstream.end_body(b"0\r\n\r\n" if self.chunked else b"")
+                upstream.end_body(self.body_end())
 
     def _route(self) -> None:
         client = self.client
         activator = client.activator
+        if client.is_peer:
+            self._route_from_peer()
+            return
         host = self.host
         assert host is not None
         route = activator.router.route(
@@ -239,8 +81,18 @@ class Exchange:
             message = f"no model for {route.looked_for[:LONGEST_TOLD]}"
             if route.known:
                 message += f"; known: {', '.join(route.known)}"
+            if self.distrusted:
+                message += f"; its stoker-* fields were ignored: {client.peer} is not trusted"
             activator.count_unrouted(message, client.peer)
             self._answer(404, message, "model-not-found")
+
+    def _route_from_peer(self) -> None:
+        """Another member passed this on, and says which model it is for."""
+        key = self.client.route(self)
+        if key is None:
+            self.send_back()
+        else:
+            self._admit(self.client.activator.models[key])
 
     def _peek(self) -> str | Peek:
         client, body = self.client, self.body
@@ -259,56 +111,77 @@ class Exchange:
         text = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return find_model(text[:limit], complete)
 
-    def _continue(self) -> None:
-        """Tell a client that waits for it to send its body."""
-        if self.expects_continue and not self._continued and not self.body_complete:
-            self._continued = True
-            self.client.transport.write(CONTINUE)
-
     def _admit(self, model: Model) -> None:
         self.model = model
         activator = self.client.activator
         now = self.arrived
-        if self.agent and self.agent.startswith(activator.probe_agents):
-            self._own(activator.answer_probe(model), HTTPStatus.OK)
-            return
         spec = model.spec
         serving = spec.serving
+        if (
+            (self.agent and self.agent.startswith(activator.probe_agents))
+            or self.is_probe
+            or (self.controls is not None and b"stoker-probe" in self.controls)
+            or (serving.probe_paths and self._asks_for(serving.probe_paths))
+        ):
+            self._own(*activator.answer_probe(model))
+            return
+        if model.extras is not None and self._has_alternative(model.extras, now):
+            return
+        tenant, priority, deadline, key = "", serving.priority, None, 0
         if serving.total_timeout:
-            self.total_deadline = now + serving.total_timeout
+            deadline = self.total_deadline = now + serving.total_timeout
+        if (
+            self.controls is not None
+            or activator.tenants is not None
+            or serving.balancing is PREFIX
+        ):
+            claim = self._claim(serving)
+            if claim is None:
+                return  # more of it has to come, or it was answered
+            tenant, priority, deadline, key = claim
         kept = self._kept
         ticket = activator.admission.offer(
             model.throttler,
-            "",
-            serving.priority,
-            self.total_deadline if serving.total_timeout else None,
+            tenant,
+            priority,
+            deadline,
             0 if kept is None else kept.size,
-            now,
+            # What came before this process stood still must not be granted by that time.
+            now if activator.cluster is None else activator.clock.now(),
             self,
+            key,
         )
         self.ticket = ticket
+        if activator.observer is not None:
+            activator.observer.admitted(self, ticket)
         state = ticket.state
         if self.expects_continue and state is not State.REFUSED:
             self._continue()
         if state is GRANTED:
             self.forward()
         elif state is State.HELD:
-            if kept is not None:
-                kept.spill(activator.process.body_memory, activator.spool)
-                self._watch_spool(kept)
+            self._settle()
             self.stage = HELD
             self.held_at = now
-            activator.held(model, now)
+            activator.held(self, model, now)
         else:
             assert ticket.refusal is not None
+            if ticket.refusal.reason is Reason.DEADLINE_UNREACHABLE:
+                # It will come back, and shall find a model that is awake.
+                activator.reporter.poke(model.throttler, now)
             self.refuse(ticket.refusal)
+
+    def _asks_for(self, paths: tuple[str, ...]) -> bool:
+        """Whether the target's path is one of these."""
+        return self.target.partition(b"?")[0].decode("latin-1") in paths
 
     def granted(self, now: float) -> None:
         """A held request got its slot."""
         model = self.model
         assert model is not None
+        self._unsettle()
         if now > self.held_at:  # else it was tried again at once
-            model.note_hold(now - self.held_at, now)
+            model.note_hold(self, now)
         self.forward()
 
     # --- to a replica and back ---
@@ -321,11 +194,15 @@ class Exchange:
         backend = ticket.backend
         assert backend is not None
         self.deadline = NEVER
+        if model.activator.observer is not None:
+            model.activator.observer.forwarding(self, backend)
         pool = model.pools.get(backend.replica_id)
         if pool is None:
             pool = model.pool(backend.replica_id, backend.address)
-        # What cannot be sent twice is not risked on a connection that may have been closed.
-        if pool.idle and (self.body_complete or self._is_small()):
+            if not pool.may_have(self):
+                self.send_back()
+                return
+        if pool.idle and (self.body_complete or self._is_small() or pool.has_fresh()):
             self.connected(pool.idle.pop())
         else:
             self.stage = CONNECTING
@@ -347,10 +224,17 @@ class Exchange:
         parts = [self.method, b" ", self.target, b" HTTP/1.1\r\nHost: ", host, b"\r\n"]
         parts += self.fields
         if self.forwarded:
-            parts.append(self.forwarded)
+            peer = "" if client.is_peer else client.peer
+            parts.append(forwarded_lines(self.forwarded, peer, client.scheme, host))
         else:
             parts += (client.forwarded, b"X-Forwarded-Host: ", host, b"\r\n")
+        if self.hop:
+            parts.append(self.hop)
+        if connection.pool.peer is not None:
+            parts.append(connection.pool.lines(self))
         if self.chunked:
+            if self.trailer:
+                parts += (b"Trailer: ", self.trailer, b"\r\n")
             parts.append(b"Transfer-Encoding: chunked\r\n\r\n")
         elif self.content_length or self.method in (b"POST", b"PUT", b"PATCH"):
             parts += (b"Content-Length: ", self.length, b"\r\n\r\n")
@@ -366,10 +250,13 @@ class Exchange:
             if kept.file is not None or kept.overflow:
                 complete = False
         if complete and self.chunked:
-            parts.append(b"0\r\n\r\n")
-        now = activator.clock.now()
-        self.deadline = now + self.model.spec.serving.first_byte_timeout
-        connection.start(self, b"".join(parts), complete)
+            parts.append(self.body_end())
+        if connection.pool.peer is None:
+            self.deadline = activator.clock.now() + self.model.spec.serving.first_byte_timeout
+        # Else: the member holds it for as long as it may, then has budgets of its own.
+        data = b"".join(parts)
+        self.sent_in += len(data)
+        connection.start(self, data, complete)
         if complete:
             return
         self._over = False
@@ -377,40 +264,28 @@ class Exchange:
             self._pump = activator.spawn(self._replay(kept, connection))
         client.resume_reading()
 
-    async def _replay(self, body: Body, upstream: ReplicaConnection) -> None:
-        """Send the spooled part, then what follows it, then let the client go on."""
+    def switched(self, connection: ReplicaConnection, head: bytes, first: bytes) -> None:
+        """The replica answered with 101, and ``first`` behind it: this is a tunnel now."""
         model = self.model
         assert model is not None
-        offset = 0
-        try:
-            while body.file is not None:
-                block = await body.file.read(offset)
-                if not block:
-                    break
-                offset += len(block)
-                upstream.send_body(self._framed(block))
-                self._sent_some(model)
-                await upstream.drained()
-        except OSError as caught:
-            self._pump = None
-            why = f"its body could not be read from the spool: {caught.strerror or caught}"
-            self.refuse(Refusal(Reason.TOTAL_BYTES_FULL, why))
-            return
-        self._pump = None
-        for data in body.overflow:
-            upstream.send_body(self._framed(data))
-        if self.body_complete:
-            upstream.end_body(b"0\r\n\r\n" if self.chunked else b"")
-        else:
-            # From here on bytes pass through without being kept.
-            body.forget()
-            self.client.resume_reading()
+        now = self.client.activator.clock.now()
+        self.commit = REPLICA
+        # Neither the budgets of an answer nor total-timeout; tunnel-idle-timeout counts.
+        self.deadline = self.total_deadline = NEVER
+        if not self.client.is_peer:
+            model.count(101, now - self.arrived)
+            model.tunnel_counts().open += 1
+        early, self.early = self.early, b""
+        Tunnel(self, connection).begin(connection, head, first, early)
 
     def note_progress(self) -> None:
         """A part of the answer was passed on, more is to come."""
         model = self.model
         assert model is not None
         self.deadline = self.client.activator.clock.now() + model.spec.serving.idle_timeout
+        kept = self._kept
+        if kept is not None and kept.lent:
+            kept.forget()  # it cannot be sent again any more
 
     def finished(self, status: int, now: float) -> None:
         """The replica's answer is complete and written to the client."""
@@ -423,95 +298,23 @@ class Exchange:
         self.upstream = None
         self.ticket = None
         kept = self._kept
-        if self._pump is not None or (kept is not None and kept.file is not None):
+        if self._pump is not None or (kept is not None and (kept.file is not None or kept.lent)):
             self._end()
         backend = ticket.backend
         assert backend is not None
         ticket.owner = None  # a ticket that was held stays in the heap of deadlines
-        model.count(status, now - self.arrived)
+        if not client.is_peer:  # else it is counted where it came in
+            model.count(status, now - self.arrived)
+            model.bytes_in += self.sent_in
+            model.bytes_out += self.sent_out
+        if activator.observer is not None:
+            activator.observer.ended(self, status, now)
         granted = activator.admission.finish(ticket, now, answered=True)
         if backend.draining and not backend.in_flight:
             activator.replica_drained(model, backend.replica_id)
         if granted:
             activator.dispatch(granted, now)
         client.finished(self, now)
-
-    # --- things go wrong ---
-
-    def connect_failed(self, reason: str) -> None:
-        """No connection to the replica came about."""
-        self._replica_failed(reason, stale=False)
-
-    def upstream_lost(self, reason: str, *, stale: bool) -> None:
-        """The replica's connection broke before its answer was complete.
-
-        ``stale``: an idle connection that was reused and had been closed meanwhile, which
-        says nothing about the replica.
-        """
-        if self.commit is REPLICA:
-            self._broken_off(reason)
-        else:
-            self._replica_failed(reason, stale=stale)
-
-    def _replica_failed(self, reason: str, *, stale: bool) -> None:
-        activator = self.client.activator
-        ticket, model = self.ticket, self.model
-        assert ticket is not None
-        assert model is not None
-        now = activator.clock.now()
-        self.upstream = None
-        self._stop_pump()
-        backend, kept = ticket.backend, self._kept
-        assert backend is not None
-        failure = Failure(reason, stale, self.method in IDEMPOTENT, kept is None or kept.replayable)
-        refusal = activator.admission.failed(ticket, failure, now)
-        if not stale:
-            model.ejections += 1
-        if backend.draining and not backend.in_flight:
-            activator.replica_drained(model, backend.replica_id)
-        if refusal is None:
-            model.retries += 1
-            self.stage = HELD
-            self.held_at = now
-            activator.dispatch(activator.admission.retry(ticket, now), now)
-            if ticket.state is State.HELD:
-                activator.held(model, now)
-            return
-        # The slot that this one had is free: somebody else may have been waiting for it.
-        activator.dispatch(ticket.throttler.grant(now), now)
-        self.refuse(refusal)
-
-    def _broken_off(self, why: str, reason: Reason = Reason.REPLICA_DIED_MID_RESPONSE) -> None:
-        """The answer had begun: all that can be done is to end it visibly."""
-        model = self.model
-        assert model is not None
-        model.refused(Refusal(reason, why), self.client.peer)
-        self._release()
-        self.client.break_off()
-
-    def refuse(self, refusal: Refusal) -> None:
-        """Stoker's own answer instead of a replica's, if that can still be."""
-        model = self.model
-        assert model is not None
-        if self.commit is REPLICA:
-            self._broken_off(refusal.detail, refusal.reason)
-            return
-        self._release()
-        model.refused(refusal, self.client.peer)
-        status = STATUS_OF[refusal.reason]
-        model.count(status, self.client.activator.clock.now() - self.arrived)
-        message = refusal_message(model.spec.key.name, refusal)
-        self._answer(status, message, refusal.reason.value, refusal.retry_after)
-
-    def client_left(self, why: str = "") -> None:
-        """The client's connection is gone or of no use any more, at whatever stage."""
-        if self.stage is DONE or self.ticket is None:
-            self._end()
-            return
-        model = self.model
-        assert model is not None
-        model.refused(Refusal(Reason.CLIENT_GONE, why), self.client.peer)
-        self._release()
 
     def client_write_paused(self) -> None:
         if self.upstream is not None:
@@ -520,82 +323,3 @@ class Exchange:
     def client_write_resumed(self) -> None:
         if self.upstream is not None:
             self.upstream.resume_reading()
-
-    def check(self, now: float) -> None:
-        """Called now and then: enforce the budgets, but for the hold's, which has a heap."""
-        if (now < self.deadline and now < self.total_deadline) or self.stage is HELD:
-            return
-        model = self.model
-        if model is None:
-            self.client.refuse(408, "what names the model did not arrive within head-timeout")
-            return
-        serving = model.spec.serving
-        if now >= self.total_deadline:
-            why = f"total-timeout = {serving.total_timeout:g} s has passed"
-        elif self.commit is NOTHING:
-            why = f"no answer within first-byte-timeout = {serving.first_byte_timeout:g} s"
-        elif self.client.write_paused:
-            why = f"it took nothing for idle-timeout = {serving.idle_timeout:g} s"
-            self._broken_off(why, Reason.CLIENT_GONE)
-            return
-        else:
-            why = f"nothing came for idle-timeout = {serving.idle_timeout:g} s"
-        self.refuse(Refusal(Reason.REPLICA_TIMEOUT, why))
-
-    # --- endings ---
-
-    def _release(self) -> None:
-        """Give back the slot or the place in the queue, and the replica's connection."""
-        activator = self.client.activator
-        ticket, self.ticket = self.ticket, None
-        upstream, self.upstream = self.upstream, None
-        if upstream is not None:
-            upstream.abandon()
-        self._end()
-        if ticket is None:
-            return
-        ticket.owner = None
-        now = activator.clock.now()
-        backend, model = ticket.backend, self.model
-        assert model is not None
-        activator.dispatch(activator.admission.give_up(ticket, now), now)
-        if backend is not None and backend.draining and not backend.in_flight:
-            activator.replica_drained(model, backend.replica_id)
-
-    def _end(self) -> None:
-        self.stage = DONE
-        self._stop_pump()
-        if self._kept is not None:
-            self._kept.close()
-
-    def _stop_pump(self) -> None:
-        if self._pump is not None:
-            self._pump.cancel()
-            self._pump = None
-
-    def _answer(
-        self, status: int, message: str, reason: str, retry_after: float | None = None
-    ) -> None:
-        self._own(error_content(status, message, reason, self.target), status, retry_after)
-
-    def _own(self, content: object, status: int, retry_after: float | None = None) -> None:
-        """Answer with JSON of Stoker's own."""
-        self._end()
-        client = self.client
-        if (
-            self.http10
-            or client.activator.draining
-            or not (self.body_complete or client.can_discard(self))
-        ):
-            self.keep_alive = False
-        if not client.closing:
-            client.transport.write(
-                json_answer(
-                    status,
-                    content,
-                    keep_alive=self.keep_alive,
-                    head_only=self.method == b"HEAD",
-                    retry_after=retry_after,
-                )
-            )
-        client.finished(self, client.activator.clock.now())

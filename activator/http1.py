@@ -1,7 +1,6 @@
 """The client's side of the data path: HTTP/1.1 in, answers out, on one connection.
 
-llhttp parses; what it lets pass and a proxy must not (several Hosts, odd transfer
-codings, both framings in 1.0, oversized heads and chunk extensions) is refused here.
+What the bytes mean is found out in ``activator.parsing``; here is the life of the connection.
 Requests that were pipelined are answered in order: one is served at a time, the others
 wait parsed, and reading stops meanwhile, so a connection never holds more than one read.
 """
@@ -9,10 +8,8 @@ wait parsed, and reading stops meanwhile, so a connection never holds more than 
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import struct
-from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from httptools import HttpRequestParser
@@ -23,86 +20,67 @@ from httptools.parser.errors import (
 )
 
 from activator.exchange import Exchange
-from activator.headers import (
-    COMMON_CONNECTION,
-    CONNECTION,
-    CONTENT_LENGTH,
-    HOST,
-    NOWHERE,
-    PLAIN,
-    REQUEST,
-    TRANSFER_ENCODING,
-    USER_AGENT,
-    Field,
-    drop_named,
-)
+from activator.parsing import NEVER, EnoughError, MalformedError, Parsing
+from activator.request import REPLICA
 from activator.responses import error_content, json_answer
 from activator.resumption import parser_behind_head
 from activator.tickets import Refusal
+from activator.trust import UNIX
+from activator.tunnel import tunnelled
+from stoker.settings.process_rows import HalfClose
+from stoker.vocabulary import ModelKey
 
 if TYPE_CHECKING:
+    from activator.request import Request
     from activator.server import Activator
 
-NEVER: Final = float("inf")
-# A chunk's own line may take this much before the difference between bytes read and
-# bytes of body counts as an attack by chunk extensions.
-CHUNK_LINE: Final = 32
-CHUNK_EXTENSIONS: Final = 16 * 1024
 # So much of a refused request's body is read and thrown away to keep the connection.
 DISCARDED_BODY: Final = 256 * 1024
+# What still comes behind a last answer is thrown away: until nothing has for so long, and
+# not longer than that (50 MB over 20 Mbit/s).
 LINGER_SECONDS: Final = 2.0
+LINGER_SECONDS_CAP: Final = 20.0
+# What those are told who came while there were too many connections.
+RETRY_AFTER: Final = 1.0
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-
-_ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?#@]+)((?:[/?].*)?)", re.DOTALL)
-_kind_of = REQUEST.spellings.get
-
-
-class MalformedError(Exception):
-    """The request is refused with this status and the connection closed."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+# So many of those that are one too many are told so at a time; the others are just closed.
+TURNED_AWAY: Final = 128
 
 
-class ClientConnection(asyncio.BufferedProtocol):
+class ClientConnection(Parsing):
     """One client connection. Created by a listener."""
 
     __slots__ = (
-        "_chunks",
-        "_fed",
-        "_head",
+        "_dismissed",
+        "_ended",
+        "_linger_until",
         "_lingering",
-        "_next",
-        "_parser",
         "_paused",
-        "_received",
-        "_receiving",
         "_serving",
         "_spoiled",
-        "_view",
-        "activator",
+        "_turned_away",
         "closing",
-        "deadline",
-        "exchange",
         "fd",
         "forwarded",
         "listener",
         "peer",
+        "scheme",
         "transport",
         "write_paused",
     )
 
-    # A deque that keeps nothing once the head is complete; both take += alike.
-    _head: list[bytes]
+    is_peer = False  # see activator.peer_requests
+
+    def route(self, exchange: Exchange) -> ModelKey | None:
+        """Of a peer: the model that it says a request is for."""
+        raise NotImplementedError
 
     def __init__(self, activator: Activator, listener: str) -> None:
         self.activator = activator
         self.listener = listener
-        self.exchange: Exchange | None = None
-        self._receiving: Exchange | None = None
-        self._next: deque[Exchange] | None = None
+        self.exchange = None
+        self._receiving = None
+        self._next = None
         self._parser = HttpRequestParser(self)
         # One buffer for all connections: what is read is parsed before the next read, so
         # an idle or held connection keeps no buffer of its own (52 KB each otherwise).
@@ -111,7 +89,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._fed = 0
         self._chunks = 0
         self._received = 0
+        self._at_chunk = 0  # what had come of the body at its last chunk's line
+        self._body_due = NEVER
+        self._ended = False  # the client ended its side and is served all the same
+        self._turned_away = False
         self._lingering = False
+        self._dismissed = False  # closed for being quiet
         self._serving = False
         # What is wrong with what came behind requests that are still to be answered.
         self._spoiled: MalformedError | None = None
@@ -123,19 +106,29 @@ class ClientConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        self.peer = peer[0] if isinstance(peer, tuple) else "unix"
-        self.forwarded = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\n" % self.peer.encode()
+        self.peer = peer[0] if isinstance(peer, tuple) else UNIX
+        secure = transport.get_extra_info("sslcontext") is not None
+        self.scheme = b"https" if secure else b"http"
+        known = (self.peer.encode(), self.scheme)
+        self.forwarded = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % known
         sock = transport.get_extra_info("socket")
         self.fd = -1 if sock is None else sock.fileno()
         activator = self.activator
-        activator.connections.add(self)
+        self.trusted = activator.trusted_peers.trusts(self.peer)
         self.deadline = activator.clock.now() + activator.process.head_timeout
+        limit = activator.process.max_connections
+        full = limit and len(activator.connections) - activator.turning_away >= limit
+        activator.connections.add(self)
+        if full and not self.is_peer:
+            self._turn_away(limit)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True
         self.activator.connections.discard(self)
         self.activator.connection_closed()
         self.activator.departures.unwatch(self.fd)
+        if self._turned_away:
+            self.activator.turning_away -= 1
         exchange, self.exchange, self._receiving = self.exchange, None, None
         pipelined, self._next = self._next, None
         if exchange is not None:
@@ -144,14 +137,52 @@ class ClientConnection(asyncio.BufferedProtocol):
             waiting.client_left()
         del self._parser  # it holds bound methods of this object: a cycle otherwise
 
-    def eof_received(self) -> bool:
-        # Half-closed and gone look alike here. Like most proxies we take it as gone: a
-        # held request of a client that left must free its place at once.
-        if self.exchange is not None:
+    def _turn_away(self, limit: int) -> None:
+        """One connection too many: say so, unless too many are being told already."""
+        activator = self.activator
+        activator.count_refused("max-connections", self.peer)
+        if activator.turning_away >= TURNED_AWAY:
+            self.closing = True
+            activator.connections.discard(self)
             self.transport.abort()
-        else:
+            return
+        self._turned_away = True
+        activator.turning_away += 1
+        message = f"Stoker has max-connections = {limit} clients already"
+        content = error_content(503, message, "max-connections")
+        self.transport.write(json_answer(503, content, keep_alive=False, retry_after=RETRY_AFTER))
+        self._linger()
+
+    def eof_received(self) -> bool:
+        """The client ended its sending side, or left: that looks alike here."""
+        receiving, exchange = self._receiving, self.exchange
+        if self.closing or self._lingering:
             self.close()
+        elif receiving is not None and (
+            not receiving.head_complete if exchange is None else self._serves_ended()
+        ):
+            self._ended = not self._is_secure()
+            self.refuse(400, "the client ended its side before its request was complete")
+            return self._ended and not self.closing
+        elif exchange is None:
+            self.close()
+        elif self._serves_ended():
+            # From now on only a reset tells that it left: answer what it asked, then close.
+            self._ended = True
+            (self._next[-1] if self._next else exchange).keep_alive = False
+            self.pause_reading()
+            return True
+        else:
+            # Like most proxies: a held request of a client that left must free its place.
+            self.departed()
         return False
+
+    def _serves_ended(self) -> bool:
+        """Whether a client that ends its side is answered: never with TLS, which has no half."""
+        return self.activator.process.half_close is HalfClose.SERVE and not self._is_secure()
+
+    def _is_secure(self) -> bool:
+        return self.scheme == b"https"
 
     def pause_writing(self) -> None:
         self.write_paused = True
@@ -168,12 +199,14 @@ class ClientConnection(asyncio.BufferedProtocol):
     def pause_reading(self) -> None:
         if not self._paused and not self.closing:
             self._paused = True
-            self.transport.pause_reading()
-            self.activator.departures.watch(self.fd, self.departed)
+            if not self._ended:
+                self.transport.pause_reading()
+            half_open = self._serves_ended()
+            self.activator.departures.watch(self.fd, self.departed, half_open=half_open)
 
     def resume_reading(self) -> None:
         """Read on, unless there is still no place for what would be read."""
-        if not self._paused or self.closing:
+        if not self._paused or self.closing or self._ended:
             return
         exchange = self.exchange
         if not self._lingering and (
@@ -184,12 +217,27 @@ class ClientConnection(asyncio.BufferedProtocol):
             return
         self._paused = False
         self.activator.departures.unwatch(self.fd)
+        self._body_due = self.activator.clock.now() + self.activator.process.body_timeout
         self.transport.resume_reading()
 
+    def read_little(self, size: int = 0) -> None:
+        """One read brings at most ``size`` bytes from now on; 0: as much as usual."""
+        buffer = self.activator.client_buffer
+        self._view = buffer[:size] if size else buffer
+
     def departed(self) -> None:
-        """The client left while nothing was read from it."""
-        if not self.closing:
+        """The client left, or only ended its side and is taken to have left."""
+        exchange = self.exchange
+        if exchange is not None and exchange.answer_began:
+            self.break_off()  # if it is there after all it can tell that this is not all
+        elif not self.closing:
             self.transport.abort()
+
+    def hand_over(self, end: asyncio.BufferedProtocol) -> None:
+        """From here on the connection is one end of a tunnel. It stays unread until it says."""
+        self._parser = cast(HttpRequestParser, None)
+        self.activator.departures.unwatch(self.fd)
+        self.transport.set_protocol(end)
 
     def close(self) -> None:
         """Close when what was written has been sent, or could have been for long enough."""
@@ -200,14 +248,29 @@ class ClientConnection(asyncio.BufferedProtocol):
             self.transport.close()
 
     def close_if_idle(self) -> None:
-        """Close unless a request is under way, be it only its head."""
-        if self.exchange is None and self._receiving is None:
+        """Close unless a request is under way, be it only its head.
+
+        Half of it first, where that can be: a client whose next request is on its way then
+        finds the end of the connection before it, and not a reset.
+        """
+        if not self.is_idle:
+            return
+        if self.transport.can_write_eof():
+            self._dismissed = True
+            self._linger()
+        else:
             self.close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Open, and without a request, be it only the beginning of one."""
+        busy = self.exchange is not None or self._receiving is not None
+        return not (busy or self._lingering or self.closing)
 
     def end(self, refusal: Refusal) -> None:
         """Close at once: refuse what can be refused, break off what has been begun."""
         exchange = self.exchange
-        if exchange is not None and not exchange.answer_began and exchange.model is not None:
+        if exchange is not None and exchange.commit is not REPLICA and exchange.model is not None:
             exchange.refuse(refusal)
         elif exchange is not None:
             self.break_off()
@@ -220,8 +283,15 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         if self.closing or self._lingering:
+            if self._dismissed:
+                self._dismissed = False
+                self.activator.count_late(self.peer)
+            if not self.closing:
+                now = self.activator.clock.now()
+                self.deadline = min(now + LINGER_SECONDS, self._linger_until)
             return
         self._fed += nbytes
+        offer: HttpParserUpgrade | None = None
         try:
             self._parser.feed_data(self._view[:nbytes])
             if self._receiving is None:
@@ -229,206 +299,104 @@ class ClientConnection(asyncio.BufferedProtocol):
             else:
                 self._check_size(self._receiving)
         except HttpParserUpgrade as upgrade:
-            self._decline(upgrade, self._view[:nbytes])
+            offer = upgrade
         except HttpParserError as caught:
             self._stopped(caught)
         except MalformedError as caught:
             self.refuse(caught.status, caught.message)
+        if offer is not None:
+            # Not above: where one exception is dealt with already, the next is taken to be
+            # due to it, and what a callback raised would be lost.
+            self._decline(offer, self._view[:nbytes])
         exchange = self.exchange
         if exchange is not None:
             exchange.advance()
             if self._next and not self._paused:
                 self.pause_reading()
 
-    def _check_size(self, receiving: Exchange) -> None:
-        """Bound what no callback shows or has shown yet: unfinished lines, chunk extensions."""
-        limit = self.activator.process.max_head_bytes
-        if not receiving.head_complete:
-            # What was fed counts a read's worth too much where a request ended in it.
-            if self._fed > limit and (
-                self._fed > limit + len(self._view) or receiving.head_size() > limit
-            ):
-                raise _long_head(limit)
-            if not receiving.arrived:
-                receiving.arrived = self.activator.clock.now()
-                if self.exchange is None:
-                    self.deadline = receiving.arrived + self.activator.process.head_timeout
-        elif receiving.chunked:
-            overhead = self._fed - self._received - CHUNK_LINE * self._chunks
-            if overhead > limit + len(self._view) + CHUNK_EXTENSIONS:
-                raise MalformedError(400, "chunk extensions or trailers are too long")
-
     def _stopped(self, why: HttpParserError) -> None:
         """The parser goes no further, for a reason of its own or of our callbacks."""
+        last = self._next[-1] if self._next else self.exchange
         if isinstance(why, HttpParserCallbackError):
             cause = why.__context__
-            if not isinstance(cause, MalformedError):
+            if isinstance(cause, MalformedError):
+                self.refuse(cause.status, cause.message)
+            elif last is None or last.keep_alive or self._receiving is not None:
                 raise why
-            self.refuse(cause.status, cause.message)
+            # Else: it was enough, or still is. See _cut_pipeline.
             return
-        last = self._next[-1] if self._next else self.exchange
         if last is None or last.keep_alive or self._receiving is not None:
             self.refuse(400, f"not HTTP/1.1: {why}")
         # Else: bytes behind a request that said Connection: close are not our business.
 
     def _decline(self, offer: HttpParserUpgrade, data: memoryview) -> None:
-        """Go on as if no upgrade had been offered, as any server may, if it is to HTTP/2."""
+        """llhttp stopped behind a head with an upgrade: leave it to the replica, or go on.
+
+        As any server may, Stoker goes on as if none had been offered where it is to HTTP/2,
+        comes with a body, or comes in HTTP/1.0, where it means nothing (RFC 9110, 7.8).
+        """
         while True:
             last = self._next[-1] if self._next else self.exchange
             assert last is not None
             # llhttp takes the body for the beginning of a tunnel and has called it complete.
             last.body_complete = False
             self._receiving = last
-            if last.upgrade.lower() != b"h2c":
-                self.refuse(501, "Stoker does not tunnel upgraded connections")
+            if last.method == b"CONNECT":
+                self.refuse(405, "CONNECT is not served here")
                 return
-            self._parser = parser_behind_head(self, last)
             data = data[offer.args[0] :]
+            self._parser = parser_behind_head(self, last)
+            if last.body_complete and not last.http10:
+                last.offer = tunnelled(last.upgrade)
+            if last.offer:
+                last.hop = b"Connection: Upgrade\r\nUpgrade: " + last.offer + b"\r\n"
+                last.early = bytes(data)
+                if data:
+                    # If it comes to no tunnel, nobody can say what these bytes are.
+                    last.keep_alive = False
+                # One read's worth at most is kept of what comes before the answer.
+                self.pause_reading()
+                return
             try:
                 self._parser.feed_data(data)
+                if self._receiving is not None:
+                    self._check_size(self._receiving)  # nothing more of its body may come
                 return
             except HttpParserUpgrade as another:
                 offer = another
             except HttpParserError as caught:
                 self._stopped(caught)
                 return
+            except MalformedError as caught:
+                self.refuse(caught.status, caught.message)
+                return
 
     # --- parser callbacks ---
 
     def on_message_begin(self) -> None:
+        if self._next and len(self._next) >= self.activator.process.max_pipelined:
+            self._cut_pipeline(self._next[-1])
         receiving = self._receiving = Exchange(self)
         self._head = receiving.head
         self._chunks = self._received = 0
 
-    def on_url(self, url: bytes) -> None:
-        receiving = self._receiving
-        assert receiving is not None
-        receiving.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        kind = _kind_of(name)
-        if kind is PLAIN:
-            self._head += (name, b": ", value, b"\r\n")
-            return
-        x = self._receiving
-        assert x is not None
-        if kind is None:
-            kind = REQUEST.classify(name)
-            if kind is PLAIN:
-                self._head += (name, b": ", value, b"\r\n")
-                return
-        if x.head_complete:
-            return  # a trailer that poses as a header of consequence
-        # The three that nearly every request has are dealt with here: calls cost.
-        if kind is USER_AGENT:
-            x.agent = value
-            self._head += (name, b": ", value, b"\r\n")
-        elif kind is HOST:
-            if x.host is not None:
-                raise MalformedError(400, "more than one Host header")
-            x.host = value.rstrip()
-        elif kind is CONTENT_LENGTH:
-            x.content_length = int(value)  # llhttp let only digits through, once
-            x.length = value.rstrip()
-        else:
-            self._special(x, kind, name, value.strip())
-
-    def _special(self, x: Exchange, kind: Field, name: bytes, value: bytes) -> None:
-        if kind is TRANSFER_ENCODING:
-            if value.lower() != b"chunked" or x.chunked:
-                raise MalformedError(400, f"Transfer-Encoding is not just chunked: {value!r}")
-            x.chunked = True
-        elif kind is CONNECTION:
-            x.http10 = True  # it may be: the version is asked for below
-            if value.lower() not in COMMON_CONNECTION:
-                x.connection += value + b","
-        elif kind is Field.EXPECT:
-            if value.lower() != b"100-continue":
-                raise MalformedError(417, f"Expect: {value!r} is not known")
-            x.expects_continue = True
-        elif kind is Field.UPGRADE:
-            x.upgrade = value
-        elif kind is Field.STOKER_MODEL:
-            x.model_header = value
-        elif kind is Field.FORWARDED and self.activator.process.trust_forwarded_headers:
-            x.forwarded += name + b": " + value + b"\r\n"
-
-    def on_headers_complete(self) -> None:
-        x = self._receiving
-        assert x is not None
-        parser = self._parser
-        process = self.activator.process
-        x.method = parser.get_method()
-        x.keep_alive = parser.should_keep_alive()
-        # Without a Connection field only 1.1 keeps alive; asking makes a string each time.
-        if x.http10 or not x.keep_alive:
-            self._check_version(x, parser.get_http_version())
-        x.head_complete = True
-        x.arrived = self.activator.clock.now()
-        # What comes as a header from here on is a trailer; it must not join the head.
-        x.fields, self._head = x.head, NOWHERE
-        if self._fed > process.max_head_bytes and x.head_size() > process.max_head_bytes:
-            raise _long_head(process.max_head_bytes)
-        if len(x.fields) > 4 * process.max_headers:
-            raise MalformedError(431, f"more headers than max-headers = {process.max_headers}")
-        if x.host is None:
-            if not x.http10:
-                raise MalformedError(400, "no Host header")
-            x.host = b""
-        if not x.target.startswith(b"/"):
-            _absolute(x)
-        limit = process.max_body_bytes
-        if limit and x.content_length > limit:
-            raise MalformedError(413, f"the body is longer than max-body-bytes = {limit}")
-        if x.connection:
-            drop_named(x.fields, x.connection)
-        if self.exchange is None:
-            self.exchange = x
-            self.deadline = NEVER
-        else:
-            if self._next is None:
-                self._next = deque()
-            self._next.append(x)
-
-    def _check_version(self, x: Exchange, version: str) -> None:
-        x.http10 = version == "1.0"
-        if x.http10:
-            x.expects_continue = False  # RFC 9110, 10.1.1
-            if x.chunked:
-                raise MalformedError(400, "chunked framing in HTTP/1.0")
-        elif version != "1.1":
-            raise MalformedError(505, f"HTTP/{version} is not spoken here")
-
-    def on_chunk_header(self) -> None:
-        self._chunks += 1
-
-    def on_body(self, data: bytes) -> None:
-        self._received += len(data)
-        x = self._receiving
-        assert x is not None
-        limit = self.activator.process.max_body_bytes
-        if limit and self._received > limit:
-            raise MalformedError(413, f"the body is longer than max-body-bytes = {limit}")
-        x.receive(data)
-
-    def on_message_complete(self) -> None:
-        x = self._receiving
-        assert x is not None
-        x.body_complete = True
-        self._receiving = None
-        # Of the read that this is in something may be left, for the next head to count.
-        self._fed = len(self._view)
+    def _cut_pipeline(self, last: Exchange) -> None:
+        """Look at nothing more: those that wait are answered, then the connection ends."""
+        if last.keep_alive:
+            last.keep_alive = False
+            self.activator.cut_pipelines += 1
+        raise EnoughError
 
     # --- answering ---
 
-    def finished(self, exchange: Exchange, now: float) -> None:
+    def finished(self, exchange: Request, now: float) -> None:
         """The exchange is answered in full: on to the next, or wait for it."""
         if self.exchange is not exchange or self.closing:
             return
         self.exchange = None
         activator = self.activator
         if not exchange.keep_alive or activator.draining:
-            if exchange.body_complete and not self._paused and not self._next:
+            if self._ended or (exchange.body_complete and not self._paused and not self._next):
                 self.close()
             else:
                 self._linger()
@@ -438,7 +406,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._next or self._paused or self.write_paused:
             self._serve_next()
 
-    def can_discard(self, exchange: Exchange) -> bool:
+    def can_discard(self, exchange: Request) -> bool:
         """Whether what is missing of a body is soon read and thrown away."""
         missing = exchange.content_length - self._received
         return not exchange.chunked and not exchange.expects_continue and missing <= DISCARDED_BODY
@@ -469,11 +437,16 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Close, but read on for a while: a reset would destroy the answer on its way."""
         if self.closing or self._lingering:
             return
+        if self._ended:
+            self.close()  # it sends nothing more that could be in the way
+            return
         self._lingering = True
         pipelined, self._next = self._next, None
         for waiting in pipelined or ():
             waiting.client_left()
-        self.deadline = self.activator.clock.now() + LINGER_SECONDS
+        now = self.activator.clock.now()
+        self.deadline = now + LINGER_SECONDS
+        self._linger_until = now + LINGER_SECONDS_CAP
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.resume_reading()
@@ -482,22 +455,32 @@ class ClientConnection(asyncio.BufferedProtocol):
         """End visibly in the middle of an answer: with a reset, never with a clean end."""
         if not self.closing:
             self.closing = True
-            sock = self.transport.get_extra_info("socket")
-            if sock is not None:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-            self.transport.abort()
+            self._reset()
+
+    def _reset(self) -> None:
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self.transport.abort()
 
     def check(self, now: float) -> None:
         """Called now and then: enforce the time limits of this connection."""
-        exchange = self.exchange
+        exchange, receiving = self.exchange, self._receiving
         if exchange is not None and not self.closing:
-            exchange.check(now)
+            if receiving is None or not receiving.head_complete or self._paused:
+                exchange.check(now)
+            elif receiving is exchange and exchange.commit is REPLICA:
+                exchange.check(now)  # both speak at once, and the replica does: see idle-timeout
+            elif now >= self._body_due:
+                limit = self.activator.process.body_timeout
+                self.refuse(408, f"nothing of the body came for body-timeout = {limit:g} s")
+            elif receiving is not exchange or not exchange.awaits_body(now):
+                exchange.check(now)
         elif now >= self.deadline:
-            receiving = self._receiving
             if self.closing:
-                self.transport.abort()
-            elif receiving is None or receiving.head_complete or self._lingering:
-                self.close()
+                self._reset()  # a part of an answer is lost: it must not look like all of it
+            elif receiving is None or receiving.head_complete or self._lingering or self._next:
+                self.close()  # those that wait: for their client to take what it was answered
             else:
                 self.refuse(408, "the head did not arrive within head-timeout")
 
@@ -505,39 +488,43 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Answer a malformed request, in its turn, and close; break off if one has begun."""
         self.activator.count_malformed(status, message, self.peer)
         why = MalformedError(status, message)
+        why.head_only = self._asks_for_head()
         exchange = self.exchange
         if exchange is not None and exchange.body_complete:
             # It is what came behind that is wrong. First things first.
-            if self._next and not self._next[-1].body_complete:
-                self._next.pop().client_left()
+            behind = self._next
+            self._account(behind.pop() if behind and not behind[-1].body_complete else None, why)
             self._receiving = None
             self._spoiled = why
             self.pause_reading()
             return
-        if exchange is not None:
-            self.exchange = None
-            exchange.client_left(message)
-            if exchange.answer_began:
-                self.break_off()
-                return
+        self.exchange = None
+        self._account(exchange, why)
+        if exchange is not None and exchange.answer_began:
+            self.break_off()
+            return
         self._say_goodbye(why)
 
+    def _account(self, exchange: Exchange | None, why: MalformedError) -> None:
+        """Let go of a malformed request; None: no more of it than a part of its head is known."""
+        size = len(_goodbye(why))
+        if exchange is not None:
+            exchange.malformed(why.status, why.message, size)
+        elif self.activator.observer is not None:
+            self.activator.observer.malformed(why.status, self.peer, size)
+
+    def _asks_for_head(self) -> bool:
+        """Whether what is being received is a HEAD: a body would be taken for another answer."""
+        receiving = self._receiving
+        if receiving is None or receiving.head_complete:
+            return receiving is not None and receiving.method == b"HEAD"
+        return bool(receiving.target) and self._parser.get_method() == b"HEAD"
+
     def _say_goodbye(self, why: MalformedError) -> None:
-        content = error_content(why.status, why.message, "malformed")
-        self.transport.write(json_answer(why.status, content, keep_alive=False))
+        self.transport.write(_goodbye(why))
         self._linger()
 
 
-def _long_head(limit: int) -> MalformedError:
-    return MalformedError(431, f"the head is longer than max-head-bytes = {limit}")
-
-
-def _absolute(x: Exchange) -> None:
-    """``http://host/path`` names the host, whatever the Host header says (RFC 9112, 3.2.2)."""
-    if x.method == b"CONNECT":
-        raise MalformedError(405, "CONNECT is not served here")
-    match = _ABSOLUTE.fullmatch(x.target)
-    if match is not None:
-        x.host, x.target = match[1], match[2] if match[2].startswith(b"/") else b"/" + match[2]
-    elif x.target != b"*" or x.method != b"OPTIONS":
-        raise MalformedError(400, f"cannot use the request target {x.target[:200]!r}")
+def _goodbye(why: MalformedError) -> bytes:
+    content = error_content(why.status, why.message, "malformed")
+    return json_answer(why.status, content, keep_alive=False, head_only=why.head_only)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from activator.admission import Admission
 from activator.throttler import Throttler
 from stoker.link import StatSink
@@ -20,6 +22,8 @@ class Reporter:
         self._link = link
         self._sequence = 0
         self._last = now
+        # Takes away what another member of a cluster reports; None: there is no cluster.
+        self.own_load: Callable[[Throttler, Stat, float], Stat] | None = None
 
     def report(self, now: float) -> StatReport:
         """Send what happened since the last report. An idle model is not mentioned."""
@@ -29,7 +33,12 @@ class Reporter:
         for throttler in list(touched):
             queued, active, arrivals, completions = throttler.take_load(now, interval)
             if queued or active or arrivals or completions:
-                stats.append(Stat(throttler.key, queued, active, arrivals, completions))
+                stat = Stat(throttler.key, queued, active, arrivals, completions)
+                if self.own_load is not None:
+                    stat = self.own_load(throttler, stat, interval)
+                    if not any(stat[1:]):
+                        continue
+                stats.append(stat)
             else:
                 del touched[throttler]
         self._sequence += 1
@@ -44,10 +53,11 @@ class Reporter:
         Per model and interval that is once, and again each time its load has doubled: a
         burst of 1,000 behind a first request tells in ten pokes what it is, at once.
         """
-        level = throttler.queued + throttler.active
-        if level < 2 * throttler.poked:
+        active = throttler.active
+        # Who was refused because the model would wake too late for it waits no more, and yet
+        # somebody has to wake it.
+        queued = max(throttler.queued, 1 - active)
+        if queued + active < 2 * throttler.poked:
             return
-        throttler.poked = level
-        self._link.poke(
-            Poke(self.name, self.epoch, throttler.key, throttler.queued, throttler.active, now)
-        )
+        throttler.poked = queued + active
+        self._link.poke(Poke(self.name, self.epoch, throttler.key, queued, active, now))

@@ -162,6 +162,11 @@ class Router:
         return self._not_found(f"host {hostname} and path {path.decode('latin-1')}")
 
 
+def implied_hosts(key: ModelKey) -> tuple[str, ...]:
+    """The hosts that mean a model without being configured."""
+    return f"{key.name}{HOST_SUFFIX}", f"{key.name}.{key.namespace}{HOST_SUFFIX}"
+
+
 def _names_in_path(path: bytes) -> tuple[str, ...]:
     """What NAME may be in ``/v1/models/NAME[:verb]`` and ``/v2/models/NAME[/...]``.
 

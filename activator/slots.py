@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from activator.balancer import Backend, Balancer, Policy
-from stoker.vocabulary import Address
+from activator.balancer import Backend, Balancer, policy_for
+from stoker.vocabulary import Address, Balancing
 
 
 class Slots(Protocol):
@@ -21,8 +21,11 @@ class Slots(Protocol):
     def backends(self) -> Sequence[Backend]:
         """The replicas that may get requests now, in the order in which they turned ready."""
 
-    def take(self, now: float, avoid: str) -> Backend | None:
-        """Claim one slot, or None when there is none (yet). ``avoid``: only if it must be."""
+    def take(self, now: float, avoid: str, key: int = 0) -> Backend | None:
+        """Claim one slot, or None when there is none (yet). ``avoid``: only if it must be.
+
+        ``key``: what the request's prompt begins with, for the prefix policy; 0: not known.
+        """
 
     def give_back(self, backend: Backend, now: float) -> None:
         """Return a slot that ``take`` gave."""
@@ -39,23 +42,27 @@ class Slots(Protocol):
     def set_limit(self, container_concurrency: int, *, backlog: bool) -> None:
         """A new hard limit of requests in one replica; 0: none."""
 
+    def set_balancing(self, balancing: Balancing, load_factor: float) -> None:
+        """How to choose among replicas; ``load_factor`` is for the prefix policy."""
+
 
 class OwnSlots:
     """Slots counted in this process."""
 
-    __slots__ = ("_all", "_limit", "backends", "balancer")
+    __slots__ = ("_all", "_balancing", "_limit", "backends", "balancer")
 
     def __init__(self, container_concurrency: int, seed: int = 1) -> None:
-        self.balancer = Balancer(Policy.for_limit(container_concurrency), seed)
+        self.balancer = Balancer(policy_for(Balancing.AUTO, container_concurrency), seed)
         self.backends: list[Backend] = []
         self._limit = container_concurrency
+        self._balancing = Balancing.AUTO
         self._all: dict[str, Backend] = {}
 
-    def take(self, now: float, avoid: str) -> Backend | None:
+    def take(self, now: float, avoid: str, key: int = 0) -> Backend | None:
         backends = self.backends
         if not backends:
             return None
-        backend = self.balancer.pick(backends, now, avoid)
+        backend = self.balancer.pick(backends, now, avoid, key)
         if backend is not None:
             backend.in_flight += 1
         return backend
@@ -84,6 +91,11 @@ class OwnSlots:
 
     def set_limit(self, container_concurrency: int, *, backlog: bool) -> None:
         self._limit = container_concurrency
-        self.balancer.policy = Policy.for_limit(container_concurrency)
+        self.balancer.policy = policy_for(self._balancing, container_concurrency)
         for backend in self._all.values():
             backend.set_limit(container_concurrency, backlog=backlog)
+
+    def set_balancing(self, balancing: Balancing, load_factor: float) -> None:
+        self._balancing = balancing
+        self.balancer.policy = policy_for(balancing, self._limit)
+        self.balancer.load_factor = load_factor

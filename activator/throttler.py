@@ -1,36 +1,38 @@
 """One model's dispatch: queue → slot → replica. Sans-IO; ``now`` is an argument.
 
 A ``Ticket`` is one request's claim. It is granted at once when a slot is free and nobody
-waits, else it is held and granted later: the highest priority first, within it those that
-a replica failed, then the oldest. Every call that may free a slot returns the tickets it
-granted; the shell forwards those.
+waits, else it is held and granted later, in the order of ``activator.line``. Every call
+that may free a slot returns the tickets it granted; the shell forwards those.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Final
 
-from activator.balancer import Backend
+from activator.balancer import Backend, most_are_ejected
+from activator.line import Line
 from activator.slots import OwnSlots, Slots
 from activator.tickets import DONE, GRANTED, HELD, Ticket
-from stoker.vocabulary import Address, ModelKey, Outage, ServingConfig
+from stoker.vocabulary import PHASES_BEFORE_READY, Address, ModelKey, Outage, ServingConfig
 
 NEVER: Final = float("inf")
 
 
 class Held:
-    """What is held in the whole process: all throttlers under common bounds count here."""
+    """What all throttlers have in common: what is held in the whole process, and the weights
+    of tenants where they are not 1.
+    """
 
-    __slots__ = ("requests", "size")
+    __slots__ = ("requests", "size", "weights")
 
     def __init__(self) -> None:
         self.requests = 0
         self.size = 0
+        self.weights: dict[str, float] = {}
 
 
-# Where a ticket stands: its priority, and whether a replica failed it. The greatest first.
-Line = tuple[int, bool]
+# With each report older ones count less: about five make up the time a request takes.
+FADES: Final = 1 - 1 / 5
 
 
 class Throttler:
@@ -38,16 +40,20 @@ class Throttler:
 
     __slots__ = (
         "_active_area",
+        "_answers",
         "_metered",
         "_queued_area",
-        "_queues",
         "_total",
+        "_worked",
         "active",
         "arrivals",
         "completions",
         "config",
+        "ejections",
+        "expected",
         "key",
         "last_progress",
+        "line",
         "outage",
         "poked",
         "progress",
@@ -55,7 +61,6 @@ class Throttler:
         "queued_bytes",
         "resumes_at",
         "slots",
-        "throughput",
     )
 
     def __init__(
@@ -70,10 +75,9 @@ class Throttler:
         self.key = key
         self.config = config
         self.slots: Slots = slots or OwnSlots(config.container_concurrency, seed)
-        # Each line's tickets in the order in which they joined it; an OrderedDict because a
-        # client that leaves must free its place in O(1), wherever in the line it stands.
-        self._queues: dict[Line, OrderedDict[Ticket, None]] = {}
+        self.slots.set_balancing(config.balancing, config.prefix_load_factor)
         self._total = Held() if total is None else total
+        self.line = Line(self._total.weights)
         self.queued = 0
         self.active = 0
         self.queued_bytes = 0
@@ -83,10 +87,15 @@ class Throttler:
         self.resumes_at = NEVER
         self.last_progress = now
         self.progress = ""
+        # When earlier starts say that the one under way will be over, as of its last progress.
+        self.expected = 0.0
+        self.ejections = 0
         self.poked = 0
         self.arrivals = 0
         self.completions = 0
-        self.throughput = 0.0
+        # Seconds spent in replicas and answers, both of the last few reports.
+        self._worked = 0.0
+        self._answers = 0.0
         self._metered = now
         self._queued_area = 0.0
         self._active_area = 0.0
@@ -112,12 +121,25 @@ class Throttler:
             self.completions,
         )
         if interval:
-            # Smoothed over about five reports: good enough for a Retry-After.
-            self.throughput += 0.2 * (self.completions / interval - self.throughput)
+            self._worked = FADES * self._worked + self._active_area
+            self._answers = FADES * self._answers + self.completions
         self._queued_area = self._active_area = 0.0
         self.arrivals = self.completions = 0
         self.poked = 0
         return load
+
+    @property
+    def seconds_each(self) -> float | None:
+        """How long a request is in a replica, by Little's law; None: not known yet.
+
+        Demand does not matter: a model that was asked little is not taken for a slow one.
+        """
+        return self._worked / self._answers if self._answers else None
+
+    def seconds_for(self, requests: float) -> float | None:
+        """How long until so many that wait have got a slot; None: not known."""
+        each = self.seconds_each
+        return requests * each / self.active if each is not None and self.active else None
 
     # --- the way through ---
 
@@ -133,7 +155,7 @@ class Throttler:
         self.arrivals += 1
         if self.queued:
             return False
-        backend = self.slots.take(now, "")
+        backend = self.slots.take(now, "", ticket.key)
         if backend is None:
             return False
         ticket.backend = backend
@@ -141,29 +163,35 @@ class Throttler:
         self.active += 1
         return True
 
-    def enqueue(self, ticket: Ticket, now: float) -> None:
-        """Hold the ticket: behind its like, or before them if a replica failed it."""
+    def passed_by(self, now: float) -> None:
+        """A request for this model was answered otherwise: load all the same, or it would never
+        wake. It counts as one that waited for a second, the length of a usual report.
+        """
         self._meter(now)
-        line = (ticket.priority, bool(ticket.avoid))
-        queue = self._queues.get(line)
-        if queue is None:
-            queue = self._queues[line] = OrderedDict()
+        self.arrivals += 1
+        self._queued_area += 1.0
+
+    def enqueue(self, ticket: Ticket, now: float) -> None:
+        """Hold the ticket."""
+        self._meter(now)
         ticket.state = HELD
-        queue[ticket] = None
+        self.line.join(ticket, self.due(ticket))
         self.queued += 1
         self.queued_bytes += ticket.size
         total = self._total
         total.requests += 1
         total.size += ticket.size
 
+    def due(self, ticket: Ticket) -> float:
+        """When it must be served at the latest: who is due first goes first."""
+        due = ticket.held_since + self.config.hold_timeout
+        hard = ticket.hard_deadline
+        return due if hard is None else min(due, hard)
+
     def withdraw(self, ticket: Ticket, now: float) -> None:
         """Take a held ticket out of the line; its place is free at once."""
         self._meter(now)
-        line = (ticket.priority, bool(ticket.avoid))
-        queue = self._queues[line]
-        del queue[ticket]
-        if not queue:
-            del self._queues[line]
+        self.line.leave(ticket)
         self.queued -= 1
         self.queued_bytes -= ticket.size
         total = self._total
@@ -180,19 +208,22 @@ class Throttler:
 
     def grow(self, ticket: Ticket, size: int) -> None:
         """A body grew by ``size`` bytes."""
-        ticket.size += size
         if ticket.state is HELD:
+            self.line.grow(ticket, size)
             self.queued_bytes += size
             self._total.size += size
+        ticket.size += size
 
     def grant(self, now: float) -> list[Ticket]:
         """Hand free slots to waiting tickets, slot by slot."""
         granted: list[Ticket] = []
+        line = self.line
         while self.queued:
-            ticket = next(iter(self._queues[max(self._queues)]))
-            backend = self.slots.take(now, ticket.avoid)
+            ticket = line.first()
+            backend = self.slots.take(now, ticket.avoid, ticket.key)
             if backend is None:
                 break
+            line.charge(ticket, self.config.lower_priority_share)
             self.withdraw(ticket, now)
             ticket.backend = backend
             ticket.state = GRANTED
@@ -241,8 +272,9 @@ class Throttler:
         ticket.held_since += now - ticket.granted
         self.active -= 1
         self.slots.give_back(backend, now)
-        if eject:
-            backend.failed(now)
+        if eject and not backend.draining:
+            brief = most_are_ejected(self.slots.backends, now)
+            self.ejections += backend.failed(now, brief=brief)
         self.resumes_at = min(self.resumes_at, backend.ejected_until)
         return backend
 
@@ -272,6 +304,7 @@ class Throttler:
         """New limits, in force at once for what comes; returns the tickets they let through."""
         before, self.config = self.config, config
         self.slots.set_limit(config.container_concurrency, backlog=self.queued > 0)
+        self.slots.set_balancing(config.balancing, config.prefix_load_factor)
         if config.priority != before.priority:
             self._reprioritize(before.priority, config.priority)
         return self.grant(now)
@@ -280,34 +313,55 @@ class Throttler:
         """Tickets that wait with the model's old priority wait with its new one: else who
         came first would be served last, or never.
         """
-        for failed in (False, True):
-            moved = self._queues.pop((old, failed), None)
-            if moved is not None:
-                for ticket in moved:
-                    ticket.priority = new
-                both = [*moved, *self._queues.get((new, failed), ())]
-                both.sort(key=lambda ticket: ticket.held_since)
-                self._queues[new, failed] = OrderedDict.fromkeys(both)
+        for ticket in self.line.of_priority(old):
+            self.line.leave(ticket)
+            ticket.priority = new
+            self.line.join(ticket, self.due(ticket))
 
-    def made_progress(self, phase: str, now: float) -> None:
-        """Start-up visibly moved on: hold deadlines count from now."""
+    def made_progress(self, phase: str, now: float, expected: float = 0.0) -> None:
+        """Start-up visibly moved on: hold deadlines count from now.
+
+        ``phase`` begins with the furthest one of all replicas, and may say more about it;
+        ``expected``: when earlier starts say that it will be over. For who waits only what is
+        further than before, or new about the furthest, is progress; one that starts all over
+        is given the time of a start.
+        """
+        if self.queued and phase != "ready":
+            before, furthest = _place(self.progress), _place(phase)
+            if furthest < before or phase == self.progress:
+                self.expected = max(self.expected, expected)
+                return
         self.progress = phase
         self.last_progress = now
+        self.expected = expected
 
     @property
     def ready_replicas(self) -> int:
         return len(self.slots.backends)
 
     def held(self) -> list[Ticket]:
-        """Every waiting ticket, in the order in which they would be granted."""
-        return [t for line in sorted(self._queues, reverse=True) for t in self._queues[line]]
+        """Every waiting ticket, in the order in which they would be granted if priorities were
+        strict and nobody joined or left.
+        """
+        return self.line.in_order()
 
     def effective_deadline(self, ticket: Ticket) -> float:
-        """When the hold must end: moves on with visible progress, up to the cap."""
+        """When the hold must end: moves on with visible progress, up to the cap.
+
+        A start that takes no longer than earlier ones did is as good as progress.
+        """
         config = self.config
         since = ticket.held_since
-        moved = max(since, self.last_progress) + config.hold_timeout
+        moved = max(max(since, self.last_progress) + config.hold_timeout, self.expected)
         deadline = min(moved, since + max(config.hold_timeout_cap, config.hold_timeout))
         if ticket.hard_deadline is not None:
             deadline = min(deadline, ticket.hard_deadline)
         return deadline
+
+
+def _place(progress: str) -> int:
+    """How far along the phase is that ``progress`` begins with; -1: there is none."""
+    return _PLACES.get(progress.partition(" ")[0], -1)
+
+
+_PLACES: Final = {phase.value: place for place, phase in enumerate(PHASES_BEFORE_READY)}

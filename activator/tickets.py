@@ -17,10 +17,14 @@ class Reason(enum.StrEnum):
 
     QUEUE_FULL = "queue-full"
     QUEUE_BYTES_FULL = "queue-bytes-full"
+    TENANT_QUEUE_FULL = "tenant-queue-full"
+    DISPLACED = "displaced"
     TOTAL_FULL = "total-full"
     TOTAL_BYTES_FULL = "total-bytes-full"
     OUTAGE = "cannot-start"
     HOLD_DEADLINE = "hold-deadline"
+    DEADLINE_UNREACHABLE = "deadline-unreachable"
+    DEADLINE_PASSED = "deadline-passed"
     CLIENT_GONE = "client-gone"
     MODEL_REMOVED = "model-removed"
     REPLICA_FAILED = "replica-failed"
@@ -43,8 +47,8 @@ class Failure:
     """How a replica failed a request before a byte of its answer was passed on.
 
     ``stale``: on a pooled connection that had been closed meanwhile, which says nothing
-    about the replica. ``idempotent``: by its method. ``replayable``: all that was sent of
-    its body is still kept.
+    about the replica. ``idempotent``: by its method, or because nothing was asked.
+    ``replayable``: all that was sent of its body is still kept.
     """
 
     why: str
@@ -72,7 +76,7 @@ class Ticket:
 
     ``held_since`` is when it arrived, moved on by what it then spent in replicas that
     failed it: the time it may wait is a budget of its own. ``deadline`` is the latest one
-    put into the heap of deadlines.
+    put into the heap of deadlines, ``key`` the hash of what its prompt begins with (0: none).
     """
 
     __slots__ = (
@@ -83,6 +87,7 @@ class Ticket:
         "granted",
         "hard_deadline",
         "held_since",
+        "key",
         "owner",
         "priority",
         "refusal",
@@ -101,6 +106,7 @@ class Ticket:
         size: int,
         now: float,
         owner: object,
+        key: int = 0,
     ) -> None:
         self.throttler = throttler
         self.tenant = tenant
@@ -111,6 +117,7 @@ class Ticket:
         self.held_since = now
         self.granted = now
         self.owner = owner
+        self.key = key
         self.state = HELD
         self.backend: Backend | None = None
         self.refusal: Refusal | None = None

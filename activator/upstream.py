@@ -1,15 +1,17 @@
-"""The replica's side of the data path: pooled connections, answers parsed and passed on."""
+"""The replica's side of the data path: one connection, its answers parsed and passed on."""
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+import contextlib
+import os
+import re
 from typing import TYPE_CHECKING, Final, cast
 
 from httptools import HttpResponseParser
 from httptools.parser.errors import HttpParserCallbackError, HttpParserError, HttpParserUpgrade
 
-from activator.exchange import REPLICA
+from activator.event_stream import LAST_CHUNK, Aside, joins
 from activator.headers import (
     COMMON_CONNECTION,
     CONNECTION,
@@ -17,28 +19,37 @@ from activator.headers import (
     NOWHERE,
     PLAIN,
     RESPONSE,
+    TOLD,
     TRANSFER_ENCODING,
+    UPGRADE,
     drop_named,
+    trailer_lines,
 )
-from activator.tickets import Ticket
-from stoker.vocabulary import Address
+from activator.request import COMMENTS, NOTHING, REPLICA
+from activator.tunnel import is_offered
 
 if TYPE_CHECKING:
     from activator.exchange import Exchange
-    from activator.server import Activator
+    from activator.pool import Pool
 
+# Of an answer: its head with all interim answers before it, or its trailers.
 MAX_HEAD: Final = 64 * 1024
+# Before one answer. A server that says 102 every 20 s for half an hour stays below it.
+MAX_INTERIM: Final = 100
 
 _kind_of = RESPONSE.spellings.get
 # Status lines by status and reason phrase; replicas choose the phrase, so it is bounded.
 _status_lines: dict[tuple[int, bytes], bytes] = {}
 _STATUS_LINES: Final = 256
+_PHRASE: Final = re.compile(rb"[\t -~\x80-\xff]*")
 
 
 def _status_line(status: int, reason: bytes) -> bytes:
     line = _status_lines.get((status, reason))
     if line is None:
-        line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
+        # A phrase that must not be one (llhttp lets NUL pass) is left out: nobody acts on it.
+        phrase = reason if _PHRASE.fullmatch(reason) else b""
+        line = b"HTTP/1.1 %d %b\r\n" % (status, phrase)
         if len(_status_lines) < _STATUS_LINES:
             _status_lines[status, reason] = line
     return line
@@ -48,95 +59,8 @@ class _GarbageError(Exception):
     """The replica's answer cannot be passed on."""
 
 
-class Pool:
-    """Connections to one replica. ``idle`` ones are reused, the most recent first: ``pop``."""
-
-    def __init__(self, activator: Activator, address: Address) -> None:
-        self.activator = activator
-        self.address = address
-        self.idle: list[ReplicaConnection] = []
-        self.closed = False
-        self._connecting: set[asyncio.Task[ReplicaConnection]] = set()
-
-    def connect(self, exchange: Exchange) -> None:
-        """Open a connection for ``exchange``; it is told how that ends."""
-        assert exchange.model is not None
-        timeout = exchange.model.spec.serving.connect_timeout
-        task = self.activator.spawn(self._open(timeout))
-        self._connecting.add(task)
-        task.add_done_callback(partial(self._opened, exchange, exchange.ticket, timeout))
-
-    async def _open(self, timeout: float) -> ReplicaConnection:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(timeout):
-            _, connection = await loop.create_connection(
-                lambda: ReplicaConnection(self), self.address.host, self.address.port
-            )
-        return connection
-
-    def _opened(
-        self,
-        exchange: Exchange,
-        ticket: Ticket | None,
-        timeout: float,
-        task: asyncio.Task[ReplicaConnection],
-    ) -> None:
-        # A callback and not the end of the coroutine: a task that is cancelled before its
-        # first step never gets as far as its own except clause.
-        self._connecting.discard(task)
-        error: BaseException | None = None
-        if task.cancelled():
-            reason = f"{self.address} went away"
-        elif (error := task.exception()) is None:
-            connection = task.result()
-            # Not when it is made: uvloop never tells of the end of one that was made but
-            # whose maker was cancelled.
-            if not connection.lost:
-                self.activator.replica_connections.add(connection)
-            if exchange.ticket is not ticket:
-                # Whoever asked has left meanwhile; somebody else will want it.
-                self.give_back(connection, self.activator.clock.now())
-                return
-            if not connection.lost:
-                exchange.connected(connection)
-                return
-            reason = f"{self.address} closed the connection at once"
-        elif isinstance(error, TimeoutError):
-            reason = f"no connection to {self.address} within connect-timeout = {timeout:g} s"
-        else:
-            cause = error.strerror if isinstance(error, OSError) else None
-            reason = f"cannot connect to {self.address}: {cause or error}"
-        if exchange.ticket is ticket:
-            exchange.connect_failed(reason)
-
-    def give_back(self, connection: ReplicaConnection, now: float) -> None:
-        """Keep an idle connection for the next request."""
-        if self.closed or connection.lost:
-            connection.close()
-            return
-        connection.reused = True
-        connection.idle_since = now
-        self.idle.append(connection)
-
-    def sweep(self, now: float) -> None:
-        """Close what has been idle for too long."""
-        limit = self.activator.process.pool_idle_timeout
-        old = [c for c in self.idle if now - c.idle_since > limit]
-        for connection in old:
-            self.idle.remove(connection)
-            connection.close()
-
-    def close(self) -> None:
-        """Close idle connections; busy ones close when their answers end. Idempotent.
-
-        Whoever waits for a connection that is being opened is told that it failed.
-        """
-        self.closed = True
-        idle, self.idle = self.idle, []
-        for connection in idle:
-            connection.close()
-        for task in self._connecting:
-            task.cancel()
+class _MovedError(_GarbageError):
+    """The member of a cluster that was asked does not have the model."""
 
 
 class ReplicaConnection(asyncio.BufferedProtocol):
@@ -152,6 +76,7 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         "_reading_paused",
         "_reason",
         "_view",
+        "aside",
         "chunked",
         "complete",
         "content_length",
@@ -167,7 +92,9 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         "request_complete",
         "reused",
         "status",
+        "switching",
         "transport",
+        "upgrade",
         "write_paused",
     )
 
@@ -186,6 +113,9 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         self.request_complete = True
         self.head_complete = False
         self.poisoned = False
+        self.switching = b""
+        self.upgrade = b""
+        self.aside: Aside | None = None  # takes in what is no stream where one was begun
         self.idle_since = 0.0
         self._head_bytes = 0
         self._reading_paused = False
@@ -196,6 +126,11 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        exchange = self.exchange
+        unread = exc is not None and exchange is not None and not self._reading_paused
+        # Not for an offer: a tunnel might begin whose one end is gone already.
+        if unread and exchange is not None and not exchange.offer:
+            self._salvage()
         self.lost = True
         activator = self.pool.activator
         activator.replica_connections.discard(self)
@@ -217,6 +152,20 @@ class ReplicaConnection(asyncio.BufferedProtocol):
                 stale=self.reused and not self.received,
             )
         del self._parser  # it holds bound methods of this object: a cycle otherwise
+
+    def _salvage(self) -> None:
+        """Read what has arrived, although writing failed.
+
+        A replica that answers early (413) and closes with a part of the request unread resets
+        the connection. Whichever write meets the reset ends the transport, and the answer
+        would be lost that lies in the socket.
+        """
+        if self.transport.get_extra_info("sslcontext") is not None:
+            return  # what lies in the socket is not plain
+        fd = self.transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):
+            while self.exchange is not None and (size := os.readv(fd, [self._view])):
+                self.buffer_updated(size)
 
     def eof_received(self) -> bool:
         # Nothing more will come. Left to itself the transport would first send what the
@@ -264,7 +213,13 @@ class ReplicaConnection(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Close an idle connection."""
-        if not self.lost:
+        if self.lost:
+            return
+        if self.transport.get_write_buffer_size():
+            # A rest of a request that was answered before it had been read, and maybe never
+            # will be: close() would wait for that.
+            self.transport.abort()
+        else:
             self.transport.close()
 
     # --- sending ---
@@ -305,14 +260,22 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         self.received = True
         error = ""
         try:
-            self._parser.feed_data(self._view[:nbytes])
+            try:
+                self._parser.feed_data(self._view[:nbytes])
+            except HttpParserUpgrade as stop:  # behind 101, see _check_switch
+                self.exchange = None
+                exchange.switched(self, self.switching, bytes(self._view[stop.args[0] : nbytes]))
+                return
         except HttpParserCallbackError as caught:
             cause = caught.__context__
             if not isinstance(cause, _GarbageError):
                 raise
+            if isinstance(cause, _MovedError):
+                self.abandon()
+                self.pool.moved(exchange)
+                exchange.upstream_lost(f"{self.pool.address} {cause}", stale=True)
+                return
             error = str(cause)
-        except HttpParserUpgrade:
-            error = "switched protocols unasked"
         except HttpParserError as caught:
             error = f"sent something that is not HTTP/1.1: {caught}"
         out = self._out
@@ -323,18 +286,31 @@ class ReplicaConnection(asyncio.BufferedProtocol):
             if error and self.complete:
                 self.poisoned = True  # the answer is whole; the connection is not
             elif error:
-                out.clear()
-                self.abandon()
-                exchange.upstream_lost(f"{self.pool.address} {error}", stale=False)
+                self._give_up(exchange, error)
                 return
         if out:
             exchange.commit = REPLICA
-            exchange.client.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            data = out[0] if len(out) == 1 else b"".join(out)
+            exchange.sent_out += len(data)
+            exchange.client.transport.write(data)
             self._out = []
             if not self.complete:
+                self._head_bytes = 0
                 exchange.note_progress()
+        elif self.head_complete and not self.complete and self.aside is None:
+            # Chunk extensions, trailers, or one of their lines without an end.
+            self._head_bytes += nbytes
+            if self._head_bytes > MAX_HEAD:
+                self._give_up(exchange, f"sent {MAX_HEAD} bytes that are no part of a body")
+                return
         if self.complete:
             self._finish(exchange)
+
+    def _give_up(self, exchange: Exchange, error: str) -> None:
+        """Nothing sensible comes from this replica."""
+        self._out.clear()
+        self.abandon()
+        exchange.upstream_lost(f"{self.pool.address} {error}", stale=False)
 
     def on_message_begin(self) -> None:
         if self.complete:
@@ -342,6 +318,7 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         self._head: list[bytes] = [b""]
         self._reason = b""
         self._connection = b""
+        self.upgrade = b""
         self.chunked = False
         self.content_length: bytes | None = None
 
@@ -355,7 +332,9 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         if kind is PLAIN:
             self._head += (name, b": ", value, b"\r\n")
         elif self.head_complete:
-            return  # a trailer that poses as a header of consequence
+            # A trailer that poses as a header of consequence. llhttp is taken in by this one.
+            if kind is CONNECTION and b"close" in value.lower():
+                self.poisoned = True
         elif kind is CONTENT_LENGTH:
             self.content_length = value.strip()
         elif kind is TRANSFER_ENCODING:
@@ -364,15 +343,20 @@ class ReplicaConnection(asyncio.BufferedProtocol):
             self.chunked = True
         elif kind is CONNECTION and value.lower() not in COMMON_CONNECTION:
             self._connection += value + b","
+        elif kind is UPGRADE:
+            self.upgrade = value.strip()
+        elif kind is TOLD and self.pool.peer is not None:
+            self._head += (name, b": ", value, b"\r\n")
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
-            if status < 100:
-                raise _GarbageError(f"sent status {status}")
-            return  # 100 Continue was sent by us already; hints are not passed on
+            self._interim(status)
+            return
         exchange = self.exchange
         assert exchange is not None
+        if status == 421 and self.pool.peer is not None and self._reason == b"Moved":
+            raise _MovedError("has not got the model any more")
         self.status = status
         # Asked now: once the message is complete the parser has forgotten.
         self.keep_alive = self._parser.should_keep_alive()
@@ -382,7 +366,7 @@ class ReplicaConnection(asyncio.BufferedProtocol):
             del head[0]
             drop_named(head, self._connection)
             head.insert(0, b"")
-        # What comes as a header from here on is a trailer: the client was promised none.
+        # What comes as a header from here on is a trailer.
         self._head = NOWHERE
         http10 = exchange.http10
         bodiless = exchange.method == b"HEAD" or status in (204, 304)
@@ -395,6 +379,7 @@ class ReplicaConnection(asyncio.BufferedProtocol):
                 exchange.keep_alive = bodiless and exchange.keep_alive
             else:
                 self.rechunk = not bodiless
+                self._head = []
                 framing = b"Transfer-Encoding: chunked\r\n"
         elif self.content_length is not None:
             framing = b"Content-Length: " + self.content_length + b"\r\n"
@@ -412,16 +397,40 @@ class ReplicaConnection(asyncio.BufferedProtocol):
             framing += b"Connection: close\r\n"
         elif http10:
             framing += b"Connection: keep-alive\r\n"
+        if exchange.marked:
+            if exchange.commit is COMMENTS:
+                self._join(exchange, status, head[1:], bodiless)
+                return
+            now = self.pool.activator.clock.now()
+            framing += exchange.answer_lines(now, from_member=self.pool.peer is not None)
         head[0] = _status_line(status, self._reason)
         head += (framing, b"\r\n")
         self._out = head
         if bodiless:
             self.complete = True
 
+    def _join(self, exchange: Exchange, status: int, fields: list[bytes], bodiless: bool) -> None:
+        """The client has a head and comments already: a stream of events goes on from there."""
+        exchange.joined()
+        self._head = NOWHERE  # no trailers: the head has announced none
+        self.rechunk = True
+        if joins(status, fields) and not bodiless:
+            return
+        assert exchange.model is not None
+        exchange.model.held_counts.error_events += 1
+        self.aside = Aside(status, fields)
+        self.keep_alive = False
+        if bodiless:
+            self._out = [self.aside.event(), LAST_CHUNK]
+            self.complete = True
+
     def on_body(self, data: bytes) -> None:
         if self.complete:
             return  # what follows an answer to HEAD
         if self.rechunk:
+            if self.aside is not None:
+                self.aside.add(data)
+                return
             self._out += (b"%x\r\n" % len(data), data, b"\r\n")
         else:
             self._out.append(data)
@@ -429,8 +438,61 @@ class ReplicaConnection(asyncio.BufferedProtocol):
     def on_message_complete(self) -> None:
         if self.head_complete and not self.complete:
             if self.rechunk:
-                self._out.append(b"0\r\n\r\n")
+                trailers = self._head
+                if trailers:
+                    lines = trailer_lines(trailers, self._connection)
+                    self._out.append(b"0\r\n%b\r\n" % lines)
+                elif self.aside is not None:
+                    self._out += (self.aside.event(), LAST_CHUNK)
+                else:
+                    self._out.append(LAST_CHUNK)
             self.complete = True
+
+    # --- interim answers, upgrades ---
+
+    def _interim(self, status: int) -> None:
+        """The head of an interim answer (1xx) is complete: pass it on, or switch protocols."""
+        exchange = self.exchange
+        assert exchange is not None
+        if status < 100:
+            raise _GarbageError(f"sent status {status}")
+        if status == 101:
+            self._check_switch(exchange)
+            return
+        exchange.interim += 1
+        if exchange.interim > MAX_INTERIM:
+            raise _GarbageError(f"sent more than {MAX_INTERIM} interim answers")
+        # 100 Continue was sent by us already; 1.0 knows none of them (RFC 9110, 15.2).
+        if status != 100 and not exchange.http10 and exchange.commit is NOTHING:
+            head = self._interim_head(status)
+            exchange.client.transport.write(head + b"\r\n")
+
+    def _interim_head(self, status: int) -> bytes:
+        head = self._head[1:]
+        if self._connection:
+            drop_named(head, self._connection)
+        return _status_line(status, self._reason) + b"".join(head)
+
+    def _check_switch(self, exchange: Exchange) -> None:
+        if not exchange.offer:
+            raise _GarbageError("switched protocols unasked")
+        if not self._parser.should_upgrade():
+            raise _GarbageError("switched protocols without saying to which")
+        if not is_offered(self.upgrade, exchange.offer):
+            raise _GarbageError(f"switched to {self.upgrade[:99]!r}, which it was not offered")
+        if exchange.commit is not NOTHING:
+            raise _GarbageError("switched protocols when an answer had begun")
+        lines = b""
+        if exchange.marked:
+            now = self.pool.activator.clock.now()
+            lines = exchange.answer_lines(now, from_member=self.pool.peer is not None)
+        named = b"Connection: Upgrade\r\nUpgrade: %b\r\n\r\n" % self.upgrade
+        self.switching = self._interim_head(101) + lines + named
+
+    def hand_over(self, end: asyncio.BufferedProtocol) -> None:
+        """From here on the connection is one end of a tunnel."""
+        self._parser = cast(HttpResponseParser, None)
+        self.transport.set_protocol(end)
 
     def _finish(self, exchange: Exchange) -> None:
         """The answer is complete: give the connection back, then let the exchange end."""
@@ -438,7 +500,8 @@ class ReplicaConnection(asyncio.BufferedProtocol):
         now = self.pool.activator.clock.now()
         if self.lost:
             if self.rechunk and not exchange.client.closing:
-                exchange.client.transport.write(b"0\r\n\r\n")
+                end = LAST_CHUNK if self.aside is None else self.aside.event() + LAST_CHUNK
+                exchange.client.transport.write(end)
         else:
             # A connection is used again only where nothing can be left on it. After HEAD
             # something may: llhttp cannot be told that no body follows, nor can we know.

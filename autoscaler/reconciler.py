@@ -295,7 +295,14 @@ class Autoscaler:
 
     def readings(self) -> Iterator[Reading]:
         """The metrics under "autoscaler" in ``stoker.telemetry``; series are bounded."""
-        yield Reading(telemetry.TICK_SECONDS, (), self._tick_seconds)
-        for reason, count in self.collector.dropped.items():
-            yield Reading(telemetry.STALE_REPORTS, (reason,), count)
-        yield from self._views.readings(self._metric_models)
+        for part in self.reading_parts():
+            yield from part
+
+    def reading_parts(self) -> Iterator[list[Reading]]:
+        """The same, one list per model: between them other things may happen."""
+        dropped = self.collector.dropped.items()
+        yield [
+            Reading(telemetry.TICK_SECONDS, (), self._tick_seconds),
+            *(Reading(telemetry.STALE_REPORTS, (reason,), count) for reason, count in dropped),
+        ]
+        yield from self._views.reading_parts(self._metric_models)

@@ -35,16 +35,7 @@ class Views:
 
     def eta(self, model: ModelKey, now: float) -> float | None:
         """See ``Autoscaler.eta``."""
-        replicas = self._census.replicas(model)
-        if any(replica.phase is Phase.READY for replica in replicas):
-            return 0.0
-        ways = [
-            self._estimator.eta(model, replica.node, replica.phase, now - replica.since)
-            for replica in replicas
-            if replica.is_starting
-        ]
-        best = min(ways or [self._estimator.eta(model)], key=lambda way: way.seconds)
-        return best.seconds if best.starts else None
+        return self._estimator.until_served(model, self._census.replicas(model), now)
 
     def explain(self, model: ModelKey, now: float) -> dict[str, object]:
         """See ``Autoscaler.explain``."""
@@ -108,24 +99,27 @@ class Views:
             "outage": "" if outage is None else outage.reason,
         }
 
-    def readings(self, most: int) -> Iterator[Reading]:
-        """Metrics by model for ``most`` models; those that have replicas come first."""
+    def reading_parts(self, most: int) -> Iterator[list[Reading]]:
+        """Metrics by model for ``most`` models, a list each; those with replicas come first."""
         models = tuple(self._planner.rows.index)
         awake = [model for model in models if self._census.replicas(model)]
         asleep = (model for model in models if not self._census.replicas(model))
         for model in itertools.islice(itertools.chain(awake, asleep), most):
-            name = (str(model),)
-            for phase, count in self._census.phases(model).items():
-                yield Reading(telemetry.REPLICAS, (*name, phase.value), count)
-            for outcome in OUTCOMES:
-                count = self._executor.outcomes[model, outcome]
-                if count:
-                    yield Reading(telemetry.SCALE_COMMANDS, (*name, outcome), count)
-            decision = self._planner.decision(model)
-            if decision is None:
-                continue
-            yield Reading(telemetry.DESIRED, name, decision.desired)
-            yield Reading(telemetry.PANIC, name, decision.panicking)
-            if decision.valid:
-                yield Reading(telemetry.STABLE_CONCURRENCY, name, decision.stable)
-                yield Reading(telemetry.PANIC_CONCURRENCY, name, decision.panic)
+            yield list(self._readings(model))
+
+    def _readings(self, model: ModelKey) -> Iterator[Reading]:
+        name = (str(model),)
+        for phase, count in self._census.phases(model).items():
+            yield Reading(telemetry.REPLICAS, (*name, phase.value), count)
+        for outcome in OUTCOMES:
+            count = self._executor.outcomes[model, outcome]
+            if count:
+                yield Reading(telemetry.SCALE_COMMANDS, (*name, outcome), count)
+        decision = self._planner.decision(model)
+        if decision is None:
+            return
+        yield Reading(telemetry.DESIRED, name, decision.desired)
+        yield Reading(telemetry.PANIC, name, decision.panicking)
+        if decision.valid:
+            yield Reading(telemetry.STABLE_CONCURRENCY, name, decision.stable)
+            yield Reading(telemetry.PANIC_CONCURRENCY, name, decision.panic)

@@ -4,30 +4,49 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from stoker.certificates import server_context
 from stoker.config_file import ConfigFile
-from stoker.errors import SettingsError
+from stoker.errors import CertificateError, Problem, SettingsError
 from stoker.quantities import format_duration
 from stoker.settings import LocalConfig
 from stoker.vocabulary import Metric, ModelSpec
 
 OK, WRONG, MISSING = 0, 1, 2
 
+Starting = Callable[[LocalConfig, Mapping[str, str]], Sequence[Problem]]
 
-def run_check(path: str, out: TextIO, environ: Mapping[str, str] | None = None) -> int:
+
+def run_check(
+    path: str,
+    out: TextIO,
+    environ: Mapping[str, str] | None = None,
+    starting: Starting | None = None,
+) -> int:
     """Print what ``path`` comes to, or every problem in it. The result is the exit code.
 
     0: it is right; 1: it is wrong; 2: there is no such file. ``environ`` defaults to the
-    process's own, which ``stoker up`` would read too.
+    process's own, which ``stoker up`` would read too. ``starting`` tells what else a start
+    would fail with.
     """
     if not Path(path).is_file():
         print(f"{path}: no such file", file=out)
         return MISSING
+    environ = os.environ if environ is None else environ
     try:
-        config = ConfigFile(path, environ=os.environ if environ is None else environ).load()
+        config = ConfigFile(path, environ=environ).load()
+        problems = [] if starting is None else starting(config, environ)
+        if problems:
+            raise SettingsError(path, problems)
+        process = config.process
+        if process.tls_certificate:
+            server_context(process.tls_certificate, process.tls_key, process.tls_min_version)
+    except CertificateError as error:
+        print(f"{path}: {error}\n1 problem", file=out)
+        return WRONG
     except SettingsError as error:
         print(error, file=out)
         count = len(error.problems)

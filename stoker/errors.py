@@ -8,7 +8,9 @@
     │   ├── UnknownModelError    a model the platform has never heard of
     │   └── PlatformClosedError  used after close()
     ├── ListenError          an address cannot be bound
-    └── ControlError         a running Stoker could not be asked (stoker status, explain)
+    ├── CertificateError     a certificate and its key cannot be used
+    ├── ControlError         a running Stoker could not be asked (stoker status, explain)
+    └── WorkerError          a worker process cannot start, or has ended
 """
 
 from __future__ import annotations
@@ -78,5 +80,13 @@ class ListenError(StokerError):
     """An address cannot be bound: says which, and what to change."""
 
 
+class CertificateError(StokerError):
+    """A certificate and its key cannot be used: names the setting and the file."""
+
+
 class ControlError(StokerError):
     """A running Stoker could not be asked."""
+
+
+class WorkerError(StokerError):
+    """A worker process cannot start, or has ended before it answered."""

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from stoker.vocabulary import PHASES_BEFORE_READY, ModelKey, Phase
+from stoker.vocabulary import PHASES_BEFORE_READY, ModelKey, Phase, Replica
 
 QUANTILE = 0.75
 DEFAULT_SECONDS = 30.0
@@ -110,6 +110,23 @@ class Estimator:
         return Estimate(
             max(elapsed / 2, 1.0) + _quantile(later, self._quantile), False, phase, len(starts)
         )
+
+    def until_served(
+        self, model: ModelKey, replicas: Iterable[Replica], now: float
+    ) -> float | None:
+        """Seconds until the first of the model's ``replicas`` can serve, or one that is still
+        to be started: 0 when one is ready, None while nothing is known.
+        """
+        replicas = tuple(replicas)
+        if any(replica.phase is Phase.READY for replica in replicas):
+            return 0.0
+        ways = [
+            self.eta(model, replica.node, replica.phase, now - replica.since)
+            for replica in replicas
+            if replica.is_starting
+        ]
+        best = min(ways or [self.eta(model)], key=lambda way: way.seconds)
+        return best.seconds if best.starts else None
 
     def phases(self, model: ModelKey, node: str = "") -> dict[Phase, float]:
         """The quantile of each phase alone, phases that take no time left out."""

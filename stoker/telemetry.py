@@ -1,26 +1,17 @@
-"""Every metric's name, help text and labels; how readings become an exposition.
+"""Every metric's name, help text and labels.
 
 Shells count in plain integers on the hot path. At a scrape each offers its ``readings()``
-and ``Exposition`` turns them into prometheus-client families, so that nothing is paid per
-request for a label look-up. Taking the readings belongs on the event loop, whose callbacks
-change what they are taken from; rendering them may be done anywhere.
+and ``stoker.exposition`` turns them into text, so that nothing is paid per request for a
+label look-up. Taking the readings belongs on the event loop, whose callbacks change what they
+are taken from; rendering them may be done anywhere.
 """
 
 from __future__ import annotations
 
 import enum
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
 
 
 class Kind(enum.Enum):
@@ -76,6 +67,12 @@ LATENCY_BOUNDS = (
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0),
 )
 
+# Starts take from tens of milliseconds to tens of minutes; there is one series per phase.
+COLD_START_BOUNDS = (
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
+    *(10.0, 30.0, 60.0, 120.0, 300.0, 900.0),
+)
+
 _M = ("model",)
 
 # activator
@@ -99,26 +96,136 @@ HELD_BYTES = MetricSpec(
 HOLD_SECONDS = MetricSpec(
     "stoker_hold_seconds", Kind.HISTOGRAM, "How long requests that had to wait were held", _M
 )
+ACTIVATION_SECONDS = MetricSpec(
+    "stoker_activation_seconds",
+    Kind.HISTOGRAM,
+    "How long the first request at zero waited, in all (total) and by what for: until a replica"
+    " was asked for (deciding), each phase of its start, until it had a slot (its-turn)",
+    ("model", "phase"),
+)
+REQUEST_BYTES = MetricSpec(
+    "stoker_request_bytes",
+    Kind.COUNTER,
+    "Bytes sent to replicas, heads included, of requests that are over",
+    _M,
+)
+RESPONSE_BYTES = MetricSpec(
+    "stoker_response_bytes",
+    Kind.COUNTER,
+    "Bytes of answers sent to clients, heads included, of requests that are over",
+    _M,
+)
+PROBES = MetricSpec(
+    "stoker_probes", Kind.COUNTER, "Probes and scrapes that Stoker answered for a model", _M
+)
 REQUEST_SECONDS = MetricSpec(
     "stoker_request_seconds",
     Kind.HISTOGRAM,
     "From the request's head to the answer's last byte, holds included",
     _M,
 )
+HOLD_COMMENTS = MetricSpec(
+    "stoker_hold_comments", Kind.COUNTER, "Comments sent to held callers (hold-comments)", _M
+)
+ERROR_EVENTS = MetricSpec(
+    "stoker_error_events",
+    Kind.COUNTER,
+    "Errors sent as events because comments had been sent before",
+    _M,
+)
+FALLBACKS = MetricSpec(
+    "stoker_fallbacks", Kind.COUNTER, "Requests handed to the model's fallback", _M
+)
+PLACEHOLDERS = MetricSpec(
+    "stoker_placeholders", Kind.COUNTER, "Requests answered with the model's placeholder", _M
+)
 RETRIES = MetricSpec(
     "stoker_retries", Kind.COUNTER, "Requests sent again after a replica failed them", _M
 )
 EJECTIONS = MetricSpec(
-    "stoker_ejections", Kind.COUNTER, "Replicas taken out of balancing after connect errors", _M
+    "stoker_ejections", Kind.COUNTER, "Replicas set aside for a while after failing requests", _M
+)
+TUNNELS_OPEN = MetricSpec(
+    "stoker_tunnels_open", Kind.GAUGE, "WebSockets and other tunnels open right now", _M
+)
+TUNNELS = MetricSpec(
+    "stoker_tunnels",
+    Kind.COUNTER,
+    "Tunnels that ended, by how (done, idle, closed by Stoker, a side lost)",
+    ("model", "ending"),
+)
+TUNNEL_BYTES = MetricSpec(
+    "stoker_tunnel_bytes",
+    Kind.COUNTER,
+    "Bytes carried by tunnels that ended, by direction",
+    ("model", "direction"),
 )
 CONNECTIONS = MetricSpec("stoker_client_connections", Kind.GAUGE, "Client connections open now")
+PEER_UP = MetricSpec(
+    "stoker_peer_up", Kind.GAUGE, "1 while there is a link to this peer, else 0", ("peer",)
+)
+FORWARDED_REQUESTS = MetricSpec(
+    "stoker_forwarded_requests",
+    Kind.COUNTER,
+    "Requests passed on to the peer that has the model's slots, tries included",
+    ("peer",),
+)
+MOVED_REQUESTS = MetricSpec(
+    "stoker_moved_requests",
+    Kind.COUNTER,
+    "Requests that a peer sent back because it has the model no more; they are tried again",
+)
+OWNED_REPLICAS = MetricSpec(
+    "stoker_owned_replicas",
+    Kind.GAUGE,
+    "Replicas with a limit that this activator and no peer of it sends requests to",
+)
+RESERVED_SLOTS = MetricSpec(
+    "stoker_reserved_slots",
+    Kind.GAUGE,
+    "Slots of those replicas that count as taken because a peer has or had them",
+)
 MALFORMED = MetricSpec(
     "stoker_malformed_requests",
     Kind.COUNTER,
     "Requests refused before a model was known, by status code",
     ("code",),
 )
-SPOOL_BYTES = MetricSpec("stoker_spool_bytes", Kind.GAUGE, "Bytes in body spool files right now")
+REFUSED_CONNECTIONS = MetricSpec(
+    "stoker_refused_connections",
+    Kind.COUNTER,
+    "Client connections closed before a request: max-connections, or no TLS agreed, by reason",
+    ("reason",),
+)
+CUT_PIPELINES = MetricSpec(
+    "stoker_cut_pipelines",
+    Kind.COUNTER,
+    "Connections closed after their answers because more than max-pipelined requests waited",
+)
+IGNORED_CONTROLS = MetricSpec(
+    "stoker_ignored_control_headers",
+    Kind.COUNTER,
+    "stoker-* header fields dropped because their sender is not in trusted-peers",
+)
+CERTIFICATE_LOADS = MetricSpec(
+    "stoker_certificate_loads",
+    Kind.COUNTER,
+    "Times tls-certificate and tls-key were read, by outcome",
+    ("outcome",),
+)
+SPOOL_BYTES = MetricSpec(
+    "stoker_spool_bytes", Kind.GAUGE, "Bytes of the body spool in use, in blocks of 32 KiB"
+)
+LATE_REQUESTS = MetricSpec(
+    "stoker_late_requests",
+    Kind.COUNTER,
+    "Requests that came on a connection just being closed for being quiet, while stopping",
+)
+ACCESS_LOG_DROPPED = MetricSpec(
+    "stoker_access_log_dropped",
+    Kind.COUNTER,
+    "Lines of the access log that were dropped because writing was too slow or failed",
+)
 LOST_REPORTS = MetricSpec(
     "stoker_lost_reports",
     Kind.COUNTER,
@@ -160,6 +267,23 @@ REPLICA_EXITS = MetricSpec(
     "stoker_replica_exits", Kind.COUNTER, "Replicas that ended, by cause", ("model", "cause")
 )
 
+# workers
+WORKERS = MetricSpec(
+    "stoker_workers", Kind.GAUGE, "Worker processes that take requests; none with workers: 1"
+)
+WORKER_EXITS = MetricSpec(
+    "stoker_worker_exits",
+    Kind.COUNTER,
+    "Worker processes that ended: replaced, stopped with Stoker, or died",
+    ("cause",),
+)
+WORKER_CONNECTIONS = MetricSpec(
+    "stoker_worker_connections",
+    Kind.GAUGE,
+    "Client connections open now, by the worker's slot",
+    ("slot",),
+)
+
 # settings
 CONFIG_RELOADS = MetricSpec(
     "stoker_config_reloads", Kind.COUNTER, "Times the settings file was read anew", ("outcome",)
@@ -168,70 +292,3 @@ CONFIG_RELOADS = MetricSpec(
 METRICS: tuple[MetricSpec, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, MetricSpec)
 )
-
-Source = Callable[[], Iterable[Reading]]
-
-
-class Exposition:
-    """All sources of one process as one Prometheus scrape target."""
-
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = tuple(sources)
-
-    def collect_readings(self) -> list[Reading]:
-        """What all sources say now; nothing in it changes later. To be called on the loop."""
-        return [
-            reading._replace(value=reading.value.copy())
-            if isinstance(reading.value, Histogram)
-            else reading
-            for source in self._sources
-            for reading in source()
-        ]
-
-    def render(self, readings: Iterable[Reading] | None = None) -> bytes:
-        """The text exposition format, UTF-8, of ``readings`` or else of what is read now.
-
-        With ``readings`` it touches nothing of the sources and may be called in any thread.
-        """
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Readings(self.collect_readings() if readings is None else readings))
-        return generate_latest(registry)
-
-
-class _Readings(Collector):
-    """Readings as what prometheus-client takes."""
-
-    def __init__(self, readings: Iterable[Reading]) -> None:
-        self._readings = readings
-
-    def collect(self) -> Iterator[Metric]:
-        families: dict[str, Metric] = {}
-        for spec, labels, value in self._readings:
-            family = families.get(spec.name)
-            if family is None:
-                family = families[spec.name] = _family(spec)
-            _add(family, labels, value)
-        return iter(families.values())
-
-
-def _family(spec: MetricSpec) -> Metric:
-    match spec.kind:
-        case Kind.COUNTER:
-            return CounterMetricFamily(spec.name, spec.help, labels=spec.labels)
-        case Kind.GAUGE:
-            return GaugeMetricFamily(spec.name, spec.help, labels=spec.labels)
-        case Kind.HISTOGRAM:
-            return HistogramMetricFamily(spec.name, spec.help, labels=spec.labels)
-
-
-def _add(family: Metric, labels: tuple[str, ...], value: float | Histogram) -> None:
-    if isinstance(value, Histogram):
-        assert isinstance(family, HistogramMetricFamily)
-        running, buckets = 0, []
-        for bound, count in zip((*value.bounds, float("inf")), value.counts, strict=True):
-            running += count
-            buckets.append(("+Inf" if bound == float("inf") else repr(bound), float(running)))
-        family.add_metric(labels, buckets, value.total)
-    else:
-        assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)
-        family.add_metric(labels, value)

@@ -115,6 +115,47 @@ class Aggregation(enum.StrEnum):
     WEIGHTED_EXPONENTIAL = "weighted-exponential"
 
 
+class Balancing(enum.StrEnum):
+    """How a replica is chosen for a request. AUTO: by how scarce its slots are."""
+
+    AUTO = "auto"
+    LEAST_OF_TWO = "least-of-two"
+    FIRST_FREE = "first-free"
+    ROUND_ROBIN = "round-robin"
+    PREFIX = "prefix"
+
+
+class AnswerHeaders(enum.StrEnum):
+    """Which answers say what their requests waited for."""
+
+    OFF = "off"
+    HELD = "held"
+    ALL = "all"
+
+
+class PlaceholderFor(enum.StrEnum):
+    """Who gets a model's placeholder. HTML: who GETs and accepts text/html."""
+
+    HTML = "html"
+    ALL = "all"
+
+
+class Tenancy(enum.StrEnum):
+    """By what callers are told apart. HEADER: what a trusted peer says of them."""
+
+    OFF = "off"
+    HEADER = "header"
+    API_KEY = "api-key"
+
+
+class ReplicaTls(enum.StrEnum):
+    """How replicas are spoken to. INSECURE: encrypted, whoever it is."""
+
+    OFF = "off"
+    ON = "on"
+    INSECURE = "insecure"
+
+
 class Metric(enum.StrEnum):
     """What a model is scaled on."""
 
@@ -156,7 +197,11 @@ class ScalingConfig:
 class ServingConfig:
     """What the activator must know of one model: limits and budgets of its requests.
 
-    ``container_concurrency`` 0: no limit per replica. ``total_timeout`` 0: none.
+    ``container_concurrency`` 0: no limit per replica. ``total_timeout`` and
+    ``tunnel_idle_timeout`` 0: none. Shares are percentages. ``replica_tls_ca``: a path;
+    empty: the system's authorities. ``replica_tls_server_name`` empty: the address.
+    ``hold_comments`` 0: none. ``fallback``: a model's name, ``namespace/name`` for one in
+    another namespace; empty: none. ``placeholder``: a path; empty: none.
     """
 
     container_concurrency: int = 0
@@ -168,9 +213,26 @@ class ServingConfig:
     first_byte_timeout: float = 300.0
     idle_timeout: float = 300.0
     total_timeout: float = 0.0
+    tunnel_idle_timeout: float = 600.0
     retry_attempts: int = 2
     retry_post: bool = True
+    replica_tls: ReplicaTls = ReplicaTls.OFF
+    replica_tls_ca: str = ""
+    replica_tls_server_name: str = ""
+    probe_paths: tuple[str, ...] = ()
     priority: int = 0
+    lower_priority_share: float = 0.0
+    tenant_queue_share: float = 100.0
+    balancing: Balancing = Balancing.AUTO
+    prefix_chars: int = 100
+    prefix_load_factor: float = 1.25
+    answer_headers: AnswerHeaders = AnswerHeaders.HELD
+    hold_comments: float = 0.0
+    fallback: str = ""
+    fallback_after: float = 0.0
+    placeholder: str = ""
+    placeholder_status: int = 503
+    placeholder_for: PlaceholderFor = PlaceholderFor.HTML
 
 
 @dataclass(frozen=True, slots=True)

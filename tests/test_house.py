@@ -17,12 +17,13 @@ import pytest
 from packaging.requirements import Requirement
 
 from stoker import __version__
-from tools.constraints import PARTS, heading
+from tools.constraints import PARTS, SERVERS, heading
 from tools.coverage_floors import patterns, pure_modules
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONSTRAINTS = (ROOT / "constraints.txt").read_text()
+BENCHMARKS = re.findall(r"^BENCHMARKS := (.*)$", (ROOT / "Makefile").read_text(), re.M)[0].split()
 PINS = dict(re.findall(r"^([a-z0-9.-]+)==(\S+) \\$", CONSTRAINTS, re.MULTILINE))
 
 
@@ -138,16 +139,35 @@ def test_the_build_backend_is_pinned_too() -> None:
         assert requirement.specifier.contains(PINS[requirement.name])
 
 
-def test_every_pin_has_hashes_and_nothing_else() -> None:
+PINNED = {
+    "constraints.txt": CONSTRAINTS,
+    **{str(f): (ROOT / f / "requirements.txt").read_text() for f in SERVERS},
+}
+
+
+@pytest.mark.parametrize("text", PINNED.values(), ids=PINNED)
+def test_every_pin_has_hashes_and_nothing_else(text: str) -> None:
     """Blocks of name==version and sha256 sums: no option, no address, no path."""
-    blocks = re.split(r"^(?=[^\s#])", CONSTRAINTS, flags=re.MULTILINE)[1:]
-    assert len(blocks) == len(PINS)
+    blocks = re.split(r"^(?=[^\s#])", text, flags=re.MULTILINE)[1:]
+    assert len(blocks) == text.count("==") > 30
     for block in blocks:
         lines = [line for line in block.splitlines() if line and not line.startswith("#")]
         assert re.fullmatch(r"[a-z0-9.-]+==[\w.!+]+ \\", lines[0]), lines[0]
         assert len(lines) > 1
         for line in lines[1:]:
             assert re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line), line
+
+
+@pytest.mark.parametrize("folder", SERVERS, ids=str)
+def test_what_a_server_of_its_own_needs_is_pinned(folder: Path) -> None:
+    """requirements.txt keeps to requirements.in, and make installs just that."""
+    pins = dict(re.findall(r"^([a-z0-9.-]+)==(\S+) \\$", PINNED[str(folder)], re.MULTILINE))
+    for line in (ROOT / folder / "requirements.in").read_text().splitlines():
+        requirement = Requirement(line)
+        assert requirement.specifier.contains(pins[requirement.name])
+    makefile = (ROOT / "Makefile").read_text()
+    assert f"build/venvs/{folder.name}\n" in makefile
+    assert f"/ready: {folder}/requirements.txt | " in makefile
 
 
 def test_the_parts_of_the_constraints_are_where_the_makefile_cuts() -> None:
@@ -239,6 +259,32 @@ def test_peers_that_cannot_be_installed_are_named(script: str | None, tmp_path: 
     assert "missing: nginx;" in done.stdout
 
 
+@pytest.mark.parametrize("script", [None, "echo are you root? >&2; exit 100"])
+def test_clients_that_cannot_be_installed_are_named(script: str | None, tmp_path: Path) -> None:
+    """The same for what tests ask with; their tests then fail and say what to run."""
+    program(tmp_path / "bin" / "curl", "")
+    if script is not None:
+        program(tmp_path / "bin" / "apt-get", script)
+    done = make("clients", tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = re.findall(r"^missing: (\w+); apt-get could not", done.stdout, re.MULTILINE)
+    assert said == ["h2load", "wrk"]
+
+
+def test_clients_are_installed_where_they_can_be(tmp_path: Path) -> None:
+    """One call of apt-get for all; nothing is said."""
+    (tmp_path / "bin").mkdir()
+    for name in ("touch", "chmod"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name) or "")
+    there = "; ".join(
+        f"touch bin/{name}; chmod +x bin/{name}" for name in ("curl", "h2load", "wrk")
+    )
+    program(tmp_path / "bin" / "apt-get", f'[ "$1" = update ] && exit 0; echo "$@"; {there}')
+    done = make("clients", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "install -qq -y --no-install-recommends curl nghttp2-client wrk\n"
+
+
 @pytest.mark.parametrize(
     ("script", "status"),
     [
@@ -262,7 +308,7 @@ def test_quick_benchmarks_have_to_write_figures(script: str, status: int, tmp_pa
     assert done.returncode == status, done.stderr
     if status == 0:
         names = {path.name for path in (tmp_path / "build" / "benchmarks").iterdir()}
-        assert names == {"decider.json", "wake.json", "proxy.json"}
+        assert names == {f"{name}.json" for name in BENCHMARKS}
 
 
 def test_every_test_says_what_it_shows() -> None:

@@ -2,7 +2,11 @@
 
 ``python -m tools.constraints`` (``make constraints``) needs pip-tools. The file has three
 parts, each of which needs those before it: what ``make demo`` installs, what ``make test``
-adds, what ``make bench`` adds. The Makefile cuts it at their headings.
+adds, what ``make bench`` and ``make test-all`` add. The Makefile cuts it at their headings.
+
+Model servers that bring a world of their own live in an environment of their own, so that
+what they pin does not bind Stoker: ``requirements.in`` in their example's folder names
+them, ``requirements.txt`` beside it is written in the same way.
 """
 
 from __future__ import annotations
@@ -16,10 +20,14 @@ from pathlib import Path
 PARTS = (
     ("demo", ("setup", "demo")),
     ("test", ("dev",)),
-    ("bench", ("bench",)),
+    ("bench", ("bench", "fuzz")),
 )
 INTRO = """\
 # Written by make constraints from pyproject.toml. Each part needs the parts before it.
+"""
+SERVERS = (Path("examples/mlserver"),)
+SERVER_INTRO = """\
+# Written by make constraints from requirements.in. It has a virtual environment to itself.
 """
 
 
@@ -28,26 +36,30 @@ def heading(part: str) -> str:
     return f"# --- make {part} ---"
 
 
-def compiled(extras: list[str], *options: str) -> dict[str, str]:
-    """What the project with ``extras`` needs: name → its lines of a requirements file."""
+def compiled(source: str, *options: str) -> dict[str, str]:
+    """What ``source`` needs, a file for pip-compile: name → its lines of a requirements file."""
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory, "compiled.txt")
         command = [
             *(sys.executable, "-m", "piptools", "compile", "--quiet", "--strip-extras"),
             *("--allow-unsafe", "--no-header", "--no-annotate", "--no-emit-options"),
             *("--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host"),
-            *(f"--extra={extra}" for extra in extras),
             *options,
-            *("--output-file", str(out), "pyproject.toml"),
+            *("--output-file", str(out), source),
         ]
         subprocess.run(command, check=True)
         blocks = re.split(r"^(?=[^\s#])", out.read_text(), flags=re.MULTILINE)
     return {block.partition("==")[0]: block.rstrip() for block in blocks if "==" in block}
 
 
+def project(extras: list[str], *options: str) -> dict[str, str]:
+    """What the project with ``extras`` needs."""
+    return compiled("pyproject.toml", *(f"--extra={extra}" for extra in extras), *options)
+
+
 def main() -> int:
     """Resolve everything at once, then see which part needs what first."""
-    pinned = compiled([extra for _, extras in PARTS for extra in extras], "--generate-hashes")
+    pinned = project([extra for _, extras in PARTS for extra in extras], "--generate-hashes")
     lines = [INTRO]
     asked: list[str] = []
     placed: set[str] = set()
@@ -56,11 +68,16 @@ def main() -> int:
         versions.flush()
         for part, extras in PARTS:
             asked += extras
-            names = compiled(asked, "--constraint", versions.name)
+            names = project(asked, "--constraint", versions.name)
             lines += [heading(part), *(pinned[name] for name in names if name not in placed)]
             placed |= names.keys()
     Path("constraints.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"constraints.txt: {len(placed)} packages")
+    for folder in SERVERS:
+        server = compiled(str(folder / "requirements.in"), "--generate-hashes")
+        file = folder / "requirements.txt"
+        file.write_text("\n".join([SERVER_INTRO, *server.values()]) + "\n", encoding="utf-8")
+        print(f"{file}: {len(server)} packages")
     return 0
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from stoker import __version__
 from stoker.errors import StokerError
+
+if TYPE_CHECKING:
+    from stoker.cli.ask import Asked
 
 DEFAULT_ADMIN = "127.0.0.1:8081"
 
@@ -31,22 +35,31 @@ def _run(arguments: argparse.Namespace) -> int:
 
             overrides = {
                 name: value
-                for name in ("listen", "admin")
+                for name in ("listen", "admin", "workers")
                 if (value := getattr(arguments, name)) is not None
             }
             return run_up(arguments.file, overrides, plain=arguments.plain)
         case "check":
             from stoker.check import run_check
+            from stoker.cli.starting import start_problems
 
-            return run_check(arguments.file, sys.stdout)
+            return run_check(arguments.file, sys.stdout, starting=start_problems)
         case "status":
             from stoker.cli.ask import run_status
 
-            return run_status(arguments.admin, sys.stdout, as_json=arguments.json)
+            return run_status(_asking(arguments), sys.stdout, as_json=arguments.json)
         case _:
             from stoker.cli.ask import run_explain
 
-            return run_explain(arguments.admin, arguments.model, sys.stdout, as_json=arguments.json)
+            return run_explain(
+                _asking(arguments), arguments.model, sys.stdout, as_json=arguments.json
+            )
+
+
+def _asking(arguments: argparse.Namespace) -> Asked:
+    from stoker.cli.ask import Asked, read_token
+
+    return Asked(arguments.admin, read_token(arguments.token_file))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("file", metavar="FILE", help="settings: stoker:, defaults:, models:")
     up.add_argument("--listen", metavar="HOST:PORT", help="where requests come in")
     up.add_argument("--admin", metavar="HOST:PORT", help="where metrics and status are served")
+    up.add_argument("--workers", metavar="N", help="processes that take requests, or auto")
     up.add_argument(
         "--plain", action="store_true", help="log lines instead of the table, also on a terminal"
     )
@@ -76,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
             metavar="HOST:PORT",
             default=DEFAULT_ADMIN,
             help=f"the running Stoker's admin address (default {DEFAULT_ADMIN})",
+        )
+        asking.add_argument(
+            "--token-file",
+            metavar="FILE",
+            help="the file with the admin token; else STOKER_ADMIN_TOKEN is sent, if it is set",
         )
         asking.add_argument("--json", action="store_true", help="print the raw answer")
     return parser

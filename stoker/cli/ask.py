@@ -4,25 +4,48 @@ from __future__ import annotations
 
 import http.client
 import json
-from typing import Any, TextIO
+import os
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
 from urllib.parse import quote
 
 from rich.console import Console
 
+from stoker.admin_token import VARIABLE
 from stoker.cli.views import ModelView, models_table
 from stoker.errors import ControlError
 
 TIMEOUT_SECONDS = 10.0
 
 
-def ask(admin: str, path: str) -> Any:
+class Asked(NamedTuple):
+    """Whom to ask: the admin address of a running Stoker, and the token it wants, or none."""
+
+    admin: str
+    token: str = ""
+
+
+def read_token(file: str | None) -> str:
+    """The token in ``file``, else the one in the environment, else none. Raises ControlError."""
+    if file is None:
+        return os.environ.get(VARIABLE, "").strip()
+    try:
+        return Path(file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as caught:
+        why = caught.strerror if isinstance(caught, OSError) else "is not text"
+        raise ControlError(f"--token-file = {file}: {why}; name the file that holds it") from None
+
+
+def ask(asked: Asked, path: str) -> Any:
     """The JSON document at ``path``. Raises ControlError when nobody answers, or with a no."""
+    admin, token = asked
     host, _, port = admin.rpartition(":")
     if not host or not port.isdecimal():
         raise ControlError(f"--admin = {admin}: not HOST:PORT, for example 127.0.0.1:8081")
     connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=TIMEOUT_SECONDS)
     try:
-        connection.request("GET", path)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         text = answer.read()
     except OSError as caught:
@@ -30,6 +53,8 @@ def ask(admin: str, path: str) -> Any:
             f"no Stoker answers on {admin}: {caught.strerror or caught};"
             " start one with stoker up FILE, or name its admin address with --admin"
         ) from None
+    except (ValueError, UnicodeError):  # http.client's words repeat the header
+        raise ControlError("the admin token holds characters that no header can carry") from None
     except http.client.HTTPException as caught:
         raise ControlError(f"what answers on {admin} is no Stoker: {caught!r}") from None
     finally:
@@ -38,14 +63,17 @@ def ask(admin: str, path: str) -> Any:
         document = json.loads(text)
     except ValueError:
         raise ControlError(f"what answers on {admin} is no Stoker's admin port") from None
+    if answer.status == 401:
+        how = "name its file with --token-file, or set STOKER_ADMIN_TOKEN"
+        raise ControlError(f"{document.get('error', 'a token is asked for')}; {how}")
     if answer.status != 200:
         raise ControlError(str(document.get("error", f"status {answer.status}")))
     return document
 
 
-def run_status(admin: str, out: TextIO, *, as_json: bool) -> int:
+def run_status(asked: Asked, out: TextIO, *, as_json: bool) -> int:
     """Print every model's state."""
-    document = ask(admin, "/api/models")
+    document = ask(asked, "/api/models")
     if as_json:
         print(json.dumps(document, indent=2), file=out)
         return 0
@@ -53,9 +81,9 @@ def run_status(admin: str, out: TextIO, *, as_json: bool) -> int:
     return 0
 
 
-def run_explain(admin: str, model: str, out: TextIO, *, as_json: bool) -> int:
+def run_explain(asked: Asked, model: str, out: TextIO, *, as_json: bool) -> int:
     """Print why ``model`` has the replicas it has, and why its last requests waited."""
-    document = ask(admin, f"/api/explain/{quote(model)}")
+    document = ask(asked, f"/api/explain/{quote(model)}")
     if as_json:
         print(json.dumps(document, indent=2), file=out)
         return 0
@@ -79,13 +107,18 @@ def explanation(document: dict[str, Any]) -> list[str]:
             f"  replica {replica['id']} {replica['phase']}{reason}"
             f" at {replica['address'] or '-'}, created {replica['age']:.1f} s ago"
         )
+    lines += [
+        f"  replica {ended['id']} ended {ended['seconds_ago']:.1f} s ago after"
+        f" {ended['lived']:.1f} s: {ended['reason'] or 'no reason is known'}"
+        for ended in state.get("ended", ())
+    ]
     requests = document["requests"]
     lines.append(f"answered {requests['answered']}, retried {requests['retries']}")
     if requests["refused"]:
         counts = ", ".join(f"{reason} {count}" for reason, count in requests["refused"].items())
         lines.append(f"refused: {counts}")
     lines += [
-        f"  {wait['seconds_ago']:.1f} s ago a request waited {wait['waited']:.3f} s"
+        f"  {wait['seconds_ago']:.1f} s ago a request waited {wait['waited']:.3f} s: {wait['why']}"
         for wait in requests["recent_waits"]
     ]
     lines += [

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import logging
+import os
 from asyncio import Task, get_running_loop
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from activator.cluster import Cluster
 from activator.server import Activator
 from autoscaler.journal import Journal
 from autoscaler.reconciler import Autoscaler
 from stoker.admin import Admin
+from stoker.admin_token import VARIABLE, AdminToken
+from stoker.cli.documents import Documents
+from stoker.cli.seen import Seen, seen
 from stoker.clock import SystemClock
 from stoker.config_file import ConfigFile, Refused, Reloaded
+from stoker.exposition import Exposition
 from stoker.link import MemoryLink
-from stoker.platform import ReplicaChanged, ReplicaEvent, ReplicaGone
 from stoker.platforms.local.platform import LocalPlatform
-from stoker.telemetry import LOST_REPORTS, Exposition, Reading
-from stoker.vocabulary import ModelKey, Phase, Replica
+from stoker.telemetry import LOST_REPORTS, Reading
+from stoker.vocabulary import Address, ModelKey
 
 log = logging.getLogger("stoker")
-
-WHY_LENGTH = 200
 
 
 class LocalStoker:
@@ -47,19 +50,32 @@ class LocalStoker:
             journal=self.journal,
         )
         self.activator = Activator(
-            process, self.platform, self.link, self.clock, eta=self.autoscaler.eta
+            process,
+            self.platform,
+            self.link,
+            self.clock,
+            eta=self.autoscaler.eta,
+            cluster=Cluster.configured(process),
         )
         exposition = Exposition(
             [
-                self.activator.readings,
-                self.autoscaler.readings,
+                self.activator.reading_parts,
+                self.autoscaler.reading_parts,
                 self.platform.readings,
                 self.file.readings,
                 self._readings,
             ]
         )
-        self.admin = Admin(process.admin, exposition, self.documents, self.explain, self._ready)
-        self._replicas: dict[ModelKey, dict[str, Replica]] = {}
+        self._documents = Documents(self.platform, self.autoscaler, self.clock, self._seen)
+        self.admin = Admin(
+            process.admin,
+            exposition,
+            self.documents,
+            self.explain,
+            self._ready,
+            token=AdminToken(process.admin_token_file, os.environ.get(VARIABLE, "")),
+            open_paths=process.admin_open_paths,
+        )
         self._watching: Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -68,7 +84,7 @@ class LocalStoker:
         try:
             await self.activator.start()
             await self.platform.start()
-            self.platform.watch_replicas(self._replica_event)
+            self._documents.start()
             self.link.attach(self.autoscaler)
             await self.autoscaler.start()
             self.platform.apply(self.file.config.models)
@@ -86,9 +102,23 @@ class LocalStoker:
     ) -> None:
         await self._close()
 
+    @property
+    def addresses(self) -> Mapping[str, Address]:
+        """Where requests come in, by listener."""
+        return self.activator.addresses
+
+    def roll(self) -> None:
+        """There is nothing to replace."""
+        log.warning("workers = 1: everything is in one process, which cannot be replaced")
+
+    def reopen_logs(self) -> None:
+        """Whoever rotates logs has moved the access log away."""
+        self.activator.reopen_logs()
+
     async def drain(self) -> None:
         """Take nothing new; let holds and answers finish within drain-timeout."""
-        left = await self.activator.drain(self.file.config.process.drain_timeout)
+        process = self.file.config.process
+        left = await self.activator.drain(process.drain_timeout)
         if left:
             log.warning("%d requests did not finish within drain-timeout", left)
 
@@ -117,17 +147,10 @@ class LocalStoker:
         self.activator.reconfigure(outcome.config.process)
         self.platform.apply(outcome.config.models)
 
-    def _replica_event(self, event: ReplicaEvent) -> None:
-        if isinstance(event, ReplicaChanged):
-            replicas = self._replicas.setdefault(event.replica.model, {})
-            replicas[event.replica.id] = event.replica
-        elif isinstance(event, ReplicaGone):
-            self._replicas.get(event.replica.model, {}).pop(event.replica.id, None)
-
     # --- to see ---
 
     def _ready(self) -> tuple[bool, str]:
-        if self.activator.draining:
+        if self.activator.leaving or self.activator.draining:
             return False, "stopping"
         if self.file.error is not None:
             return True, "ready (the settings file as it is now was refused)"
@@ -135,88 +158,27 @@ class LocalStoker:
 
     def documents(self) -> list[dict[str, Any]]:
         """Every model's state, by name."""
-        return [self._document(key) for key in sorted(self.activator.models)]
+        return self._documents.models()
 
-    def _document(self, key: ModelKey) -> dict[str, Any]:
-        model = self.activator.models[key]
-        throttler = model.throttler
-        replicas = list(self._replicas.get(key, {}).values())
-        decision = self.autoscaler.decision(key)
-        now = self.clock.now()
-        outage = throttler.outage
-        trouble = outage.reason if outage else ""
-        phase = _phase(replicas, failed=outage is not None)
-        pause = self.platform.pause(key)
-        if pause is not None and not trouble:
-            why, seconds = pause
-            trouble = f"next start in {seconds:.1f} s, the last replica {why}"
-            phase = "starting" if phase == "zero" else phase
-        return {
-            "model": str(key),
-            "phase": phase,
-            "desired": decision.desired if decision else 0,
-            "queued": throttler.queued,
-            "active": throttler.active,
-            "panicking": decision.panicking if decision else False,
-            "why": _why(trouble, decision.reason if decision else ""),
-            "stable": decision.stable if decision else -1.0,
-            "panic": decision.panic if decision else -1.0,
-            "answered": model.answered,
-            "refused": {reason.value: count for reason, count in model.refusals.items()},
-            "hosts": list(model.spec.hosts),
-            "replicas": [self._replica(replica, now) for replica in replicas],
-        }
+    async def refresh(self) -> None:
+        """Nothing to do: all that ``documents`` needs is in this process."""
 
-    def _replica(self, replica: Replica, now: float) -> dict[str, Any]:
-        return {
-            "id": replica.id,
-            "phase": replica.phase.value,
-            "address": str(replica.address) if replica.address else "",
-            "node": replica.node,
-            "generation": replica.generation,
-            "reason": replica.reason,
-            "created": replica.created,
-            "since": replica.since,
-            "age": now - replica.created,
-            "in_phase": now - replica.since,
-            "phase_seconds": {phase.value: s for phase, s in replica.phase_seconds},
-            "pid": self.platform.process_ids().get(replica.id),
-        }
+    def _seen(self, key: ModelKey) -> Seen | None:
+        model = self.activator.models.get(key)
+        return None if model is None else seen(model)
 
     def explain(self, name: str) -> dict[str, Any] | None:
         """All that is known of one model; None: there is no such model."""
-        key = self.activator.router.names().get(name)
-        if key is None:
+        key = self._documents.named(name)
+        state = None if key is None else self._documents.model(key)
+        if key is None or state is None:
             return None
-        now = self.clock.now()
-        state = self._document(key)
-        for replica in state["replicas"]:
-            replica["output"] = self.platform.output(replica["id"])
         return {
             "state": state,
-            "requests": self.activator.models[key].explain(now),
+            "requests": self.activator.models[key].explain(self.clock.now()),
             **self.autoscaler.explain(key),
         }
 
     def _readings(self) -> Iterator[Reading]:
         yield Reading(LOST_REPORTS, ("report",), self.link.lost_reports)
         yield Reading(LOST_REPORTS, ("poke",), self.link.lost_pokes)
-
-
-def _phase(replicas: list[Replica], *, failed: bool) -> str:
-    """The model's phase: that of its best replica."""
-    phases = {replica.phase for replica in replicas}
-    if Phase.READY in phases:
-        return "ready"
-    if failed:
-        return "failed"
-    if any(replica.is_starting for replica in replicas):
-        return "starting"
-    return "draining" if Phase.DRAINING in phases else "zero"
-
-
-def _why(trouble: str, reason: str) -> str:
-    if trouble:
-        line = " ".join(trouble.split())
-        return line if len(line) <= WHY_LENGTH else f"{line[: WHY_LENGTH - 1]}…"
-    return reason or "no request yet"

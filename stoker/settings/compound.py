@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from stoker.quantities import parse_size
 from stoker.settings.kinds import (
     ADDRESS,
     LABEL_RULE,
+    NUMBER,
     BadValueError,
     Kind,
     Raw,
@@ -65,6 +67,26 @@ def _user_agent(text: str) -> str:
     return text
 
 
+def _request_path(text: str) -> str:
+    if not re.fullmatch(r"/[!-~]{0,252}", text) or "?" in text:
+        raise ValueError("is not a path")
+    return text
+
+
+def _peer(text: str) -> str:
+    if text == "unix":
+        return text
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("is neither an address nor a network") from None
+    raise ValueError(f"has bits set behind its prefix: write {meant} for the whole network")
+
+
 def _label(text: str) -> str:
     if not is_label(text):
         raise ValueError("is not a name")
@@ -80,12 +102,32 @@ def _read_addresses(raw: Raw) -> tuple[tuple[str, Address], ...]:
     named: dict[str, Address] = {}
     for name, text in pairs:
         if not is_label(name) or name in named:
-            raise BadValueError("is not a new name for a listener", LABEL_RULE, shown=name)
+            raise BadValueError("is not a new name", LABEL_RULE, shown=name)
         try:
             named[name] = parse_address(text)
         except ValueError as error:
             raise BadValueError(str(error), ADDRESS.expects, shown=text, inner=(name,)) from None
     return tuple(named.items())
+
+
+def _read_weights(raw: Raw) -> tuple[tuple[str, float], ...]:
+    """A mapping name → number, or the text ``name=number,...``."""
+    if isinstance(raw, Mapping):
+        pairs = [(name, scalar(value)) for name, value in raw.items()]
+    else:
+        pairs = [(name, number) for name, _, number in (w.rpartition("=") for w in words(raw))]
+    weights: dict[str, float] = {}
+    for name, text in pairs:
+        if not re.fullmatch(r"[!-~]{1,100}", name) or name in weights:
+            raise BadValueError("is not a new name of a tenant", WEIGHTS.expects, shown=name)
+        try:
+            weight = NUMBER.read(text)
+        except BadValueError as error:
+            raise BadValueError(error.message, WEIGHTS.expects, shown=text, inner=(name,)) from None
+        if not 0.01 <= weight <= 1000:
+            raise BadValueError("is out of range", WEIGHTS.expects, shown=text, inner=(name,))
+        weights[name] = weight
+    return tuple(weights.items())
 
 
 def _read_command(raw: Raw) -> tuple[str, ...]:
@@ -166,12 +208,20 @@ def _read_resources(raw: Raw) -> Resources:
 HOSTS = _list_kind("host names", "host names such as digits.example.org", normal_host)
 ALIASES = _list_kind("names", "1 to 253 printable characters without spaces each", _alias)
 AGENTS = _list_kind("User-Agent prefixes", "a list of User-Agent prefixes", _user_agent)
+PATHS = _list_kind("paths", "paths such as /healthz, without a query", _request_path)
+PEERS = _list_kind("networks", "networks such as 10.0.0.0/8 or ::1, and the word unix", _peer)
 LISTENER_NAMES = _list_kind("listener names", "names under stoker.listeners", _label)
 ADDRESSES = Kind(
     "named addresses",
     "a mapping name: host:port",
     _read_addresses,
     lambda named: ", ".join(f"{name}={address}" for name, address in named) or "none",
+)
+WEIGHTS = Kind(
+    "weights by name",
+    "a mapping name: weight from 0.01 to 1000, such as gold: 10",
+    _read_weights,
+    lambda weights: ", ".join(f"{name}={weight:g}" for name, weight in weights) or "none",
 )
 COMMAND = Kind("command", "a text or a list of words containing {port}", _read_command, shlex.join)
 ENVIRONMENT = Kind("variables", "a mapping NAME: text", _read_environment, lambda pairs: "none")

@@ -85,6 +85,15 @@ def read_count(text: str) -> int:
     return int(text)
 
 
+def _workers(text: str) -> int:
+    """0 for auto."""
+    if text == "auto":
+        return 0
+    if (count := read_count(text)) == 0:
+        raise ValueError("is out of range")
+    return count
+
+
 def _number(text: str) -> float:
     if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text):
         raise ValueError("is not a number")
@@ -142,6 +151,13 @@ def _namespace(text: str) -> str:
     return text
 
 
+def _model_name(text: str) -> str:
+    namespace, slash, name = text.rpartition("/")
+    if text and (not is_label(name) or (slash and not is_label(namespace))):
+        raise ValueError("is not a model's name")
+    return text
+
+
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 LABEL_RULE = "1 to 63 of a-z, 0-9 and -, neither starting nor ending with -"
 
@@ -149,6 +165,30 @@ LABEL_RULE = "1 to 63 of a-z, 0-9 and -, neither starting nor ending with -"
 def is_label(text: str) -> bool:
     """Whether ``text`` can be one part of a host name, as a model's name must be."""
     return _LABEL.fullmatch(text) is not None
+
+
+def _server_name(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", text):
+        raise ValueError("is not a host name")
+    return text
+
+
+def _header(text: str) -> str:
+    """A field name in lower case."""
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,100}", text):
+        raise ValueError("is not the name of a header")
+    if text.lower() in _NO_IDENTITY:
+        raise ValueError("is a header with a meaning of its own")
+    return text.lower()
+
+
+# Stoker or the protocol reads these; none says who somebody is.
+_NO_IDENTITY = frozenset(
+    (
+        *("connection", "content-length", "expect", "host", "stoker-deadline", "stoker-model"),
+        *("stoker-priority", "te", "trailer", "transfer-encoding", "upgrade"),
+    )
+)
 
 
 def _show_number(value: float) -> str:
@@ -167,16 +207,28 @@ WHOLE_SECONDS = _scalar_kind(
 )
 SIZE = _scalar_kind("size", "bytes such as 512, 64Ki, 100M, 1Gi", parse_size, format_size)
 COUNT = _scalar_kind("count", "a whole number", read_count)
+WORKERS = _scalar_kind("workers", "a whole number", _workers, lambda count: str(count or "auto"))
 NUMBER = _scalar_kind("number", "a number", _number, _show_number)
 PERCENTAGE = _scalar_kind("percentage", "a percentage such as 70", _number, _show_number)
 BOOLEAN = _scalar_kind("boolean", "true or false", _boolean, _show_boolean)
 PATH = _scalar_kind("path", "a path", _path, lambda path: path or "none")
+LOG_FILE = _scalar_kind("path", "- for stdout, or a path", _path, lambda path: path or "none")
 ADDRESS = _scalar_kind("address", "host:port such as 127.0.0.1:8080 or [::1]:8080", parse_address)
 READINESS = _scalar_kind(
     "readiness",
     "tcp, or an HTTP path such as /v2/health/ready",
     _readiness,
     lambda path: path or "tcp",
+)
+SERVER_NAME = _scalar_kind(
+    "host name",
+    "a host name such as models.example.org",
+    _server_name,
+    lambda name: name or "none",
+)
+HEADER = _scalar_kind("header", "a header's name such as x-tenant", _header)
+MODEL_NAME = _scalar_kind(
+    "model", "a model's name, or namespace/name", _model_name, lambda name: name or "none"
 )
 NAMESPACE = _scalar_kind("namespace", LABEL_RULE, _namespace)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stoker.errors import Problem, SettingsError
-from stoker.settings import resolve
+from stoker.settings import instead, resolve
 from stoker.settings.blocks import (
     DEFAULTS_BLOCK,
     MODEL_BLOCK,
@@ -18,10 +19,11 @@ from stoker.settings.blocks import (
     shown,
 )
 from stoker.settings.document import Document, dotted
-from stoker.settings.kinds import LABEL_RULE, PATH, Raw, is_label
+from stoker.settings.kinds import LABEL_RULE, LOG_FILE, PATH, Raw, is_label
+from stoker.settings.process_rows import Tracing
 from stoker.settings.resolve import ProcessConfig
 from stoker.settings.table import IGNORED_KNATIVE_KEYS, PROCESS_TUNABLES
-from stoker.vocabulary import LaunchConfig, ModelKey, ModelSpec
+from stoker.vocabulary import LaunchConfig, ModelKey, ModelSpec, Tenancy
 
 ENVIRONMENT_PREFIX = "STOKER_"
 _TOP_LEVEL = ("stoker", "defaults", "models")
@@ -66,6 +68,14 @@ def environment_name(setting: str) -> str:
     return ENVIRONMENT_PREFIX + setting.upper().replace("-", "_")
 
 
+def _there(module: str) -> bool:
+    """Whether ``module`` could be imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 class _Loader:
     def __init__(self, document: Document, base_directory: str) -> None:
         self._document = document
@@ -79,6 +89,7 @@ class _Loader:
         models = self._models(root.get("defaults"), root.get("models"))
         self._check_listeners(process, models)
         self._check_names(models)
+        self._check_instead(models)
         return LocalConfig(process, tuple(models), tuple(self._notices))
 
     def _problem(self, path: tuple[str, ...], value: str, message: str, **rest: str) -> None:
@@ -106,7 +117,9 @@ class _Loader:
     ) -> ProcessConfig:
         in_file, problems = read_block(PROCESS_BLOCK, raw, ("stoker",), self._document)
         for tunable in PROCESS_TUNABLES.values():
-            if tunable.kind is PATH and tunable.field in in_file:
+            if tunable.kind is LOG_FILE and in_file.get(tunable.field) == "-":
+                continue
+            if tunable.kind in (PATH, LOG_FILE) and tunable.field in in_file:
                 in_file[tunable.field] = resolve.joined(
                     self._base_directory, in_file[tunable.field]
                 )
@@ -126,6 +139,20 @@ class _Loader:
         return process
 
     def _check_process(self, process: ProcessConfig) -> None:
+        if process.peer_listen is not None and process.workers != 1:
+            self._problem(
+                ("stoker", "peer-listen"),
+                str(process.peer_listen),
+                "cannot be combined with several workers, which are peers of one another",
+                hint="set workers: 1, and list one Stoker more for each core",
+            )
+        if process.tracing is Tracing.SPANS and not _there("opentelemetry.trace"):
+            self._problem(
+                ("stoker", "tracing"),
+                "spans",
+                "needs the package opentelemetry-api, which is not installed",
+                hint="install stoker[tracing], or set propagate",
+            )
         if process.silent_reporter_timeout < process.report_interval:
             self._problem(
                 ("stoker", "silent-reporter-timeout"),
@@ -133,6 +160,31 @@ class _Loader:
                 "is below report-interval",
                 allowed=f"at least {process.report_interval:g}s",
             )
+        for given, missing in (("tls-certificate", "tls-key"), ("tls-key", "tls-certificate")):
+            path = getattr(process, given.replace("-", "_"))
+            if path and not getattr(process, missing.replace("-", "_")):
+                self._problem(
+                    ("stoker", given),
+                    path,
+                    f"is of no use without {missing}",
+                    hint=f"set {missing} too, or neither",
+                )
+        if process.tenant_weights and process.tenancy is not Tenancy.HEADER:
+            self._problem(
+                ("stoker", "tenant-weights"),
+                ", ".join(name for name, _ in process.tenant_weights),
+                f"is of no use with tenancy: {process.tenancy}, which knows no names",
+                hint="set tenancy: header, or remove it",
+            )
+        declared = [name for name, _ in process.listeners]
+        for name in process.plain_listeners:
+            if name not in declared:
+                self._problem(
+                    ("stoker", "plain-listeners"),
+                    name,
+                    "is not declared under stoker.listeners",
+                    allowed=" | ".join(declared) or "none is declared",
+                )
         taken = {process.listen: "listen"}
         named = [(f"listeners.{name}", address) for name, address in process.listeners]
         for name, address in [("admin", process.admin), *named]:
@@ -187,7 +239,7 @@ class _Loader:
             aliases=values.get("aliases", ()),
             listeners=values.get("listeners", ()),
             scaling=resolve.scaling_config(values),
-            serving=resolve.serving_config(values),
+            serving=resolve.serving_config(values, self._base_directory),
             launch=launch,
         )
 
@@ -202,6 +254,11 @@ class _Loader:
                         "is not declared under stoker.listeners",
                         allowed=" | ".join(declared) or "none is declared",
                     )
+
+    def _check_instead(self, models: Sequence[ModelSpec]) -> None:
+        for spec in models:
+            for key, value, message, hint in instead.problems(spec, models):
+                self._problem(("models", spec.key.name, key), value, message, hint=hint)
 
     def _check_names(self, models: Sequence[ModelSpec]) -> None:
         """No host, name or listener may mean two models."""

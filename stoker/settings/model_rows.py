@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from stoker.settings import compound, kinds
 from stoker.settings.kinds import Kind
 from stoker.settings.tunable import DURATION_MAX, SIZE_MAX, Section, Tunable
+from stoker.vocabulary import Balancing, ReplicaTls
 
 
 def serving_rows() -> Iterator[Tunable]:
@@ -28,7 +29,8 @@ def serving_rows() -> Iterator[Tunable]:
     )
     yield row(
         *("hold-timeout", kinds.DURATION, "5m", "1ms", DURATION_MAX),
-        "How long a request may be held without visible progress of its model before it gets 504.",
+        "How long a request may be held without visible progress of its model before it gets 504;"
+        " a start no slower than earlier ones counts as progress.",
     )
     yield row(
         *("hold-timeout-cap", kinds.DURATION, "15m", "1ms", DURATION_MAX),
@@ -48,7 +50,13 @@ def serving_rows() -> Iterator[Tunable]:
     )
     yield row(
         *("total-timeout", kinds.DURATION, "0s", "0s", DURATION_MAX),
-        "How long a request may take in all, hold included; 0s: no bound.",
+        "How long a request may take in all, hold included; 0s: no bound. Once a replica has"
+        " switched protocols (WebSocket) tunnel-idle-timeout counts instead.",
+    )
+    yield row(
+        *("tunnel-idle-timeout", kinds.DURATION, "10m", "0s", DURATION_MAX),
+        "How long a WebSocket or other tunnel may be silent in both directions before it is"
+        " closed and its slot is free (pings count as life); 0s: no bound.",
     )
     yield row(
         *("retry-attempts", kinds.COUNT, "2", "0", "10"),
@@ -58,10 +66,56 @@ def serving_rows() -> Iterator[Tunable]:
         *("retry-post", Section.SERVING, kinds.BOOLEAN, "true"),
         "false where asking twice is not the same as asking once; inference usually is.",
     )
+    yield Tunable(
+        *("replica-tls", Section.SERVING, kinds.choice(ReplicaTls), "off"),
+        "on where the model's server speaks TLS: its certificate is checked; insecure: it is not,"
+        " so anybody could pose as the replica. Readiness by path is asked without TLS: such a"
+        " server wants readiness: tcp.",
+    )
+    yield Tunable(
+        *("replica-tls-ca", Section.SERVING, kinds.PATH, ""),
+        "A PEM file with the authorities (or the very certificate) that replicas are trusted by;"
+        " unset: the system's. Read again when it changes.",
+    )
+    yield Tunable(
+        *("replica-tls-server-name", Section.SERVING, kinds.SERVER_NAME, ""),
+        "The name that the replicas' certificate must be for, and that they are told (SNI);"
+        " unset: the replica's address.",
+    )
+    yield Tunable(
+        *("probe-paths", Section.SERVING, compound.PATHS, ""),
+        "Paths that only health checks and scrapes ask for, such as /healthz, /metrics: Stoker"
+        " answers them itself, so that they neither wake the model nor keep it awake.",
+    )
     yield row(
         *("priority", kinds.COUNT, "0", "-1000", "1000"),
-        "Of its requests' claims on slots. All of a model have the same so far, so nothing"
-        " changes yet; read and kept for models that will share slots.",
+        "The class its requests wait in unless they bring a stoker-priority of their own; the"
+        " highest class is served first.",
+    )
+    yield row(
+        *("lower-priority-share", kinds.PERCENTAGE, "0", "0", "50"),
+        "How much of the slots lower classes get while higher ones wait, so that they do not"
+        " starve; 0: nothing, priorities are strict.",
+    )
+    yield row(
+        *("tenant-queue-share", kinds.PERCENTAGE, "100", "1", "100"),
+        "How much of queue-requests and queue-bytes one tenant may take; what exceeds it gets"
+        " 429. Without tenancy all requests are of one tenant.",
+    )
+    yield Tunable(
+        *("balancing", Section.SERVING, kinds.choice(Balancing), "auto"),
+        "auto fits most; prefix sends prompts that begin alike to the replica that has them in"
+        " its cache.",
+    )
+    yield row(
+        *("prefix-chars", kinds.COUNT, "100", "1", "10000"),
+        "How much of a prompt's beginning decides with balancing: prefix; more where many prompts"
+        " share a long preamble.",
+    )
+    yield row(
+        *("prefix-load-factor", kinds.NUMBER, "1.25", "1", "10"),
+        "How far above the average a replica's load may be with balancing: prefix before its"
+        " prompts go to the next one; higher for more cache hits, lower for evener load.",
     )
 
 

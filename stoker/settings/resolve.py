@@ -10,10 +10,18 @@ from typing import Any
 
 from stoker.errors import Problem
 from stoker.quantities import format_duration
-from stoker.settings.process_rows import LogLevel
+from stoker.settings.process_rows import (
+    AccessLogFormat,
+    HalfClose,
+    LogFormat,
+    LogLevel,
+    QueryInLog,
+    TlsVersion,
+    Tracing,
+)
 from stoker.settings.table import MODEL_TUNABLES, PROCESS_TUNABLES
 from stoker.settings.tunable import Tunable
-from stoker.vocabulary import Address, LaunchConfig, Metric, ScalingConfig, ServingConfig
+from stoker.vocabulary import Address, LaunchConfig, Metric, ScalingConfig, ServingConfig, Tenancy
 
 TARGET_MIN = 0.01  # Knative's smallest target: 0.7 for a concurrency of 1 at 70 %
 _RPS_UTILIZATION = 0.7  # Knative offers no process-wide setting for it
@@ -25,20 +33,33 @@ _ADMIN = Address("127.0.0.1", 8081)
 
 @dataclass(frozen=True, slots=True)
 class ProcessConfig:
-    """What concerns the process as a whole. Seconds, bytes, counts; see the table."""
+    """What concerns the process as a whole. Seconds, bytes, counts; see the table.
+
+    ``workers`` 0: as many as there are cores.
+    """
 
     listen: Address = _LISTEN
     listeners: tuple[tuple[str, Address], ...] = ()
     admin: Address = _ADMIN
+    workers: int = 1
     max_queued_requests: int = 10_000
     max_queued_bytes: int = 1024**3
+    tenancy: Tenancy = Tenancy.OFF
+    tenant_header: str = "stoker-tenant"
+    tenant_weights: tuple[tuple[str, float], ...] = ()
     body_memory: int = 64 * 1024
     spool_bytes: int = 1024**3
+    replay_bytes: int = 64 * 1024**2
     spool_directory: str = ""
     max_head_bytes: int = 32 * 1024
     max_headers: int = 100
     max_body_bytes: int = 0
+    max_chunk_extension_bytes: int = 16 * 1024
+    max_connections: int = 50_000
+    max_pipelined: int = 256
     head_timeout: float = 60.0
+    body_timeout: float = 60.0
+    half_close: HalfClose = HalfClose.LEAVE
     client_idle_timeout: float = 75.0
     json_peek_bytes: int = 64 * 1024
     tick_interval: float = 2.0
@@ -47,10 +68,34 @@ class ProcessConfig:
     drain_timeout: float = 30.0
     journal_file: str = ""
     journal_bytes: int = 64 * 1024**2
+    trusted_peers: tuple[str, ...] = ("127.0.0.0/8", "::1/128", "unix")
     trust_forwarded_headers: bool = False
+    tls_certificate: str = ""
+    tls_key: str = ""
+    tls_min_version: TlsVersion = TlsVersion.V1_2
+    tls_handshake_timeout: float = 10.0
+    plain_listeners: tuple[str, ...] = ()
     probe_agents: tuple[str, ...] = ("kube-probe", "Prometheus", "GoogleHC", "ELB-HealthChecker")
     pool_idle_timeout: float = 60.0
     log_level: LogLevel = LogLevel.INFO
+    log_format: LogFormat = LogFormat.TEXT
+    log_sample: float = 0.0
+    log_lines_per_second: int = 5
+    access_log: str = ""
+    access_log_format: AccessLogFormat = AccessLogFormat.COMBINED
+    access_log_query: QueryInLog = QueryInLog.DROP
+    tracing: Tracing = Tracing.OFF
+    admin_token_file: str = ""
+    admin_open_paths: tuple[str, ...] = ("/healthz", "/readyz")
+    drain_delay: float = 0.0
+    tunnel_drain_idle: float = 5.0
+    peer_listen: Address | None = None
+    peer_name: str = ""
+    peers: tuple[tuple[str, Address], ...] = ()
+    peer_token_file: str = ""
+    peer_heartbeat: float = 1.0
+    slot_expiry: float = 30.0
+    peer_share_slots: int = 16
 
 
 def _defaults(tunables: Mapping[str, Tunable]) -> dict[str, Any]:
@@ -95,8 +140,12 @@ def scaling_config(values: Mapping[str, Any]) -> ScalingConfig:
     )
 
 
-def serving_config(values: Mapping[str, Any]) -> ServingConfig:
-    return ServingConfig(**_picked(ServingConfig, values))
+def serving_config(values: Mapping[str, Any], base_directory: str = "") -> ServingConfig:
+    """``replica_tls_ca`` and ``placeholder`` are taken relative to ``base_directory``."""
+    picked = _picked(ServingConfig, values)
+    picked["replica_tls_ca"] = joined(base_directory, values["replica_tls_ca"])
+    picked["placeholder"] = joined(base_directory, values["placeholder"])
+    return ServingConfig(**picked)
 
 
 def launch_config(values: Mapping[str, Any], base_directory: str) -> LaunchConfig:

@@ -7,7 +7,9 @@ Names and meanings are Knative's where Knative has them.
 
 from __future__ import annotations
 
+from stoker.settings.holding_rows import holding_rows
 from stoker.settings.model_rows import identity_rows, launch_rows, serving_rows
+from stoker.settings.peer_rows import peer_rows
 from stoker.settings.process_rows import process_rows
 from stoker.settings.scaling_rows import scaling_rows
 from stoker.settings.tunable import Scope, Tunable
@@ -16,8 +18,10 @@ TUNABLES: tuple[Tunable, ...] = (
     *identity_rows(),
     *scaling_rows(),
     *serving_rows(),
+    *holding_rows(),
     *launch_rows(),
     *process_rows(),
+    *peer_rows(),
 )
 MODEL_TUNABLES = {t.name: t for t in TUNABLES if t.scope is Scope.MODEL}
 PROCESS_TUNABLES = {t.name: t for t in TUNABLES if t.scope is Scope.PROCESS}

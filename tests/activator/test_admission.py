@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from activator.admission import RETRY_AFTER_CAP, RETRY_AFTER_UNKNOWN, Admission
+from activator.admission import Admission
 from activator.balancer import SLOW_START_WINDOW
+from activator.forecast import RETRY_AFTER_CAP, RETRY_AFTER_UNKNOWN
 from activator.throttler import Throttler
 from activator.tickets import Reason, State, Ticket
 from stoker.vocabulary import Address, ModelKey, ModelSpec, Outage, ServingConfig
@@ -331,8 +333,8 @@ class TestTime:
         """A node that boots is worth waiting for, not forever."""
         bench = Bench(hold_timeout=10.0, hold_timeout_cap=25.0)
         ticket = bench.offer(0.0)
-        for now in (9.0, 18.0, 24.0):
-            bench.model.made_progress("pulling-image", now)
+        for now, done in ((9.0, 10), (18.0, 40), (24.0, 90)):
+            bench.admission.progressed(bench.model, f"pulling-image ({done} %)", now)
             assert bench.admission.expire(now + 0.5) == []
         assert bench.admission.expire(24.9) == []
         assert bench.admission.expire(25.0) == [ticket]
@@ -393,7 +395,7 @@ class TestTime:
         assert bench.admission.expire(2.0) == [ticket]
         assert bench.admission.next_deadline(2.0) == 301.5
         assert bench.fail(ticket, 2.5) == []
-        assert bench.admission.next_deadline(2.5) == 4.5
+        assert bench.admission.next_deadline(2.5) == 3.5
         assert bench.admission.expire(4.5) == [ticket]
         assert bench.admission.finish(ticket, 5.0, answered=True) == [waiting]
 
@@ -512,14 +514,14 @@ class TestRetryAfter:
             (12.3, 13.0),
             (-4.0, 1.0),
             (0.2, 1.0),
-            (4000.0, RETRY_AFTER_CAP),
-            (float("inf"), RETRY_AFTER_CAP),
+            (4000.0, 240.0),
+            (float("inf"), 240.0),
         ],
     )
     def test_without_replicas_it_is_the_time_of_the_first(
         self, eta: float | None, seconds: float
     ) -> None:
-        """In whole seconds within bounds, whatever the estimate."""
+        """In whole seconds within bounds, with room for a quarter more, whatever the estimate."""
         asked = []
 
         def estimate(key: ModelKey, now: float) -> float | None:
@@ -535,18 +537,17 @@ class TestRetryAfter:
         assert self.refused(Bench(queue_requests=0)) == RETRY_AFTER_UNKNOWN
 
     def test_with_replicas_it_is_the_time_the_line_takes(self) -> None:
-        """Its length over what is completed per second; unknown before anything was."""
+        """Its length at the pace of requests ending; unknown before one did."""
         bench = Bench(queue_requests=9, eta=lambda key, now: None)
         bench.ready()
         running = bench.offer()
         for _ in range(9):
             bench.offer()
         assert self.refused(bench) == RETRY_AFTER_UNKNOWN
-        bench.admission.finish(running, 1.0, answered=True)
-        bench.offer(1.0)
-        bench.model.take_load(1.0, 1.0)
-        assert bench.model.throughput == pytest.approx(0.2)
-        assert self.refused(bench, 1.0) == 45.0
+        bench.admission.finish(running, 4.0, answered=True)
+        bench.offer(4.0)
+        bench.model.take_load(4.0, 4.0)
+        assert self.refused(bench, 4.0) == 36.0
 
     def test_replicas_that_are_gone_are_not_counted_on(self) -> None:
         """What they completed per second says nothing about when there will be others."""
@@ -556,6 +557,37 @@ class TestRetryAfter:
         bench.model.take_load(1.0, 1.0)
         bench.model.remove_replica("a")
         assert self.refused(bench, 2.0) == 40.0
+
+    def test_those_that_wait_have_to_be_served_first(self) -> None:
+        """Once the first replica is there, with as many at a time as it takes."""
+        bench = Bench(queue_requests=6, container_concurrency=2, eta=lambda key, now: 40.0)
+        bench.ready()
+        bench.admission.finish(bench.offer(), 3.0, answered=True)
+        bench.model.take_load(3.0, 3.0)
+        bench.model.remove_replica("a")
+        for _ in range(6):
+            bench.offer(4.0)
+        assert self.refused(bench, 4.0) == 49.0
+
+    @staticmethod
+    def constant(eta: float, key: ModelKey, now: float) -> float:
+        return eta
+
+    def test_not_all_are_told_the_same(self) -> None:
+        """Up to a quarter later, or all who were refused at once would be back at once; within
+        bounds even then, and the same in every run.
+        """
+        told = []
+        for eta in (100.0, 1e9):
+            bench = Bench(queue_requests=0, eta=partial(self.constant, eta))
+            told.append([self.refused(bench) or 0.0 for _ in range(300)])
+        near, far = told
+        assert (min(near), max(near)) == (100.0, 124.0)
+        assert len(set(near)) == 25
+        assert max(far) <= RETRY_AFTER_CAP
+        assert len(set(far)) > 40
+        bench = Bench(queue_requests=0, eta=lambda key, now: 100.0)
+        assert [self.refused(bench) for _ in range(300)] == near
 
 
 def test_a_backlog_without_a_limit_starts_slowly() -> None:

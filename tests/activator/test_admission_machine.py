@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stoker.vocabulary import ServingConfig
-from tests.activator.promises import Promises
+from stoker.vocabulary import Balancing, ServingConfig
+from tests.activator.promises import PHASES, Promises
 
 MODELS = ("one", "two")
 NAMES = st.sampled_from(MODELS)
@@ -18,12 +18,16 @@ SECONDS = st.integers(1, 30).map(lambda quarters: quarters / 4)
 CONFIGS = st.builds(
     ServingConfig,
     container_concurrency=st.sampled_from([1, 1, 2, 5, 0]),
-    queue_requests=st.sampled_from([6, 9, 3, 0]),
-    queue_bytes=st.sampled_from([60, 60, 25, 0]),
+    queue_requests=st.sampled_from([9, 6, 14, 3, 0]),
+    queue_bytes=st.sampled_from([60, 60, 60, 25, 0]),
     hold_timeout=st.sampled_from([10.0, 4.0, 1.0]),
     hold_timeout_cap=st.sampled_from([20.0, 6.0, 0.5]),
     priority=st.integers(0, 2),
+    lower_priority_share=st.sampled_from([0.0, 25.0, 50.0]),
+    tenant_queue_share=st.sampled_from([100.0, 100.0, 40.0]),
+    balancing=st.sampled_from(Balancing),
 )
+TENANTS = ("", "gold", "half", "other")
 # What happens most, and several times between two of anything else.
 TRAFFIC = st.sampled_from(
     ["offer", "offer", "offer", "finish", "finish", "fail", "leave", "grow", "wait"]
@@ -49,7 +53,8 @@ class AdmissionMachine(RuleBasedStateMachine):
         for what, which in steps:
             match what:
                 case "offer":
-                    promises.offer(MODELS[which % 2], None, which % 7, None)
+                    tenant = TENANTS[which % 4]
+                    promises.offer(MODELS[which % 2], None, which % 7, None, tenant, which % 5)
                 case "finish":
                     promises.finish(which, answered=which % 5 > 0)
                 case "fail":
@@ -67,9 +72,33 @@ class AdmissionMachine(RuleBasedStateMachine):
         priority=st.none() | st.integers(0, 2),
         size=SIZES,
         patience=st.none() | SECONDS,
+        tenant=st.sampled_from(TENANTS),
     )
-    def offer(self, name: str, priority: int | None, size: int, patience: float | None) -> None:
-        self.promises.offer(name, priority, size, patience)
+    def offer(
+        self, name: str, priority: int | None, size: int, patience: float | None, tenant: str
+    ) -> None:
+        self.promises.offer(name, priority, size, patience, tenant)
+
+    @rule(
+        name=NAMES,
+        asked=st.lists(
+            st.tuples(st.sampled_from(TENANTS), st.integers(0, 2), st.none() | SECONDS),
+            min_size=4,
+            max_size=14,
+        ),
+        ends=st.integers(2, 12),
+    )
+    def rush(self, name: str, asked: list[tuple[str, int, float | None]], ends: int) -> None:
+        """More of all kinds come than there are slots, and then have their turns."""
+        promises = self.promises
+        for tenant, priority, patience in asked:
+            promises.offer(name, priority, 1, patience, tenant)
+        promises.check()
+        promises.wait(0.25)
+        for _ in range(ends):
+            promises.finish(0, answered=True)
+            promises.check()
+        promises.report()
 
     @rule(name=NAMES, config=CONFIGS)
     def reconfigure(self, name: str, config: ServingConfig) -> None:
@@ -95,9 +124,9 @@ class AdmissionMachine(RuleBasedStateMachine):
     def outage(self, name: str, there: bool) -> None:
         self.promises.outage(name, there=there)
 
-    @rule(name=NAMES)
-    def progress(self, name: str) -> None:
-        self.promises.progress(name)
+    @rule(name=NAMES, phase=st.sampled_from(PHASES))
+    def progress(self, name: str, phase: str) -> None:
+        self.promises.progress(name, phase)
 
     @rule(seconds=SECONDS)
     def wait_rudely(self, seconds: float) -> None:

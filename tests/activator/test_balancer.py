@@ -15,11 +15,12 @@ from activator.balancer import (
     SLOW_START_WINDOW,
     Backend,
     Balancer,
-    Policy,
+    policy_for,
 )
-from stoker.vocabulary import Address
+from stoker.vocabulary import Address, Balancing
 
 ADDRESS = Address("127.0.0.1", 80)
+POLICIES = [policy for policy in Balancing if policy is not Balancing.AUTO]
 
 
 def backends(count: int, limit: int = 0, *, backlog: bool = False) -> list[Backend]:
@@ -30,16 +31,16 @@ def backends(count: int, limit: int = 0, *, backlog: bool = False) -> list[Backe
 @pytest.mark.parametrize(
     ("limit", "policy"),
     [
-        (0, Policy.LEAST_OF_TWO),
-        (1, Policy.FIRST_FREE),
-        (3, Policy.FIRST_FREE),
-        (4, Policy.ROUND_ROBIN),
-        (1000, Policy.ROUND_ROBIN),
+        (0, Balancing.LEAST_OF_TWO),
+        (1, Balancing.FIRST_FREE),
+        (3, Balancing.FIRST_FREE),
+        (4, Balancing.ROUND_ROBIN),
+        (1000, Balancing.ROUND_ROBIN),
     ],
 )
-def test_the_policy_follows_from_the_limit(limit: int, policy: Policy) -> None:
+def test_the_policy_follows_from_the_limit(limit: int, policy: Balancing) -> None:
     """Two choices without a limit, first free with few slots, round robin with many."""
-    assert Policy.for_limit(limit) is policy
+    assert policy_for(Balancing.AUTO, limit) is policy
 
 
 class TestBackend:
@@ -136,8 +137,8 @@ class TestBackend:
 
 
 class TestBalancer:
-    @pytest.mark.parametrize("policy", Policy)
-    def test_nobody_to_pick(self, policy: Policy) -> None:
+    @pytest.mark.parametrize("policy", POLICIES)
+    def test_nobody_to_pick(self, policy: Balancing) -> None:
         """No replica, or none with room: None."""
         balancer = Balancer(policy)
         assert balancer.pick([], 0.0) is None
@@ -147,14 +148,14 @@ class TestBalancer:
                 backend.in_flight = 1
             assert balancer.pick(full, 0.0) is None
 
-    @pytest.mark.parametrize("policy", Policy)
-    def test_the_only_one(self, policy: Policy) -> None:
+    @pytest.mark.parametrize("policy", POLICIES)
+    def test_the_only_one(self, policy: Balancing) -> None:
         """It is picked even where it should be avoided: there is no other."""
         only = backends(1)
         assert Balancer(policy).pick(only, 0.0, avoid="r0") is only[0]
 
-    @pytest.mark.parametrize("policy", Policy)
-    def test_another_one_if_there_is_one(self, policy: Policy) -> None:
+    @pytest.mark.parametrize("policy", POLICIES)
+    def test_another_one_if_there_is_one(self, policy: Balancing) -> None:
         """Whoever should be avoided is, even where it is the idlest, or first in turn."""
         pool = backends(3, limit=9)
         pool[1].in_flight = pool[2].in_flight = 5
@@ -164,7 +165,7 @@ class TestBalancer:
     def test_first_free_fills_the_first_first(self) -> None:
         """So that the last ones stay empty and may go."""
         pool = backends(3, limit=2)
-        balancer = Balancer(Policy.FIRST_FREE)
+        balancer = Balancer(Balancing.FIRST_FREE)
         order = []
         for _ in range(6):
             picked = balancer.pick(pool, 0.0)
@@ -176,7 +177,7 @@ class TestBalancer:
     def test_round_robin_goes_round(self) -> None:
         """Each in turn, passing over who is full."""
         pool = backends(3, limit=4)
-        balancer = Balancer(Policy.ROUND_ROBIN)
+        balancer = Balancer(Balancing.ROUND_ROBIN)
         order = [balancer.pick(pool, 0.0) for _ in range(4)]
         assert order == [pool[0], pool[1], pool[2], pool[0]]
         pool[1].in_flight = 4
@@ -185,7 +186,7 @@ class TestBalancer:
     def test_round_robin_survives_that_replicas_go(self) -> None:
         """Its place may lie behind the end of a list that has shrunk."""
         pool = backends(5, limit=4)
-        balancer = Balancer(Policy.ROUND_ROBIN)
+        balancer = Balancer(Balancing.ROUND_ROBIN)
         for _ in range(5):
             balancer.pick(pool, 0.0)
         assert balancer.pick(pool[:2], 0.0) in pool[:2]
@@ -199,7 +200,7 @@ class TestBalancer:
         pool = backends(len(loads))
         for backend, load in zip(pool, loads, strict=True):
             backend.in_flight = load
-        picked = Balancer(Policy.LEAST_OF_TWO, seed).pick(pool, 0.0)
+        picked = Balancer(Balancing.LEAST_OF_TWO, seed).pick(pool, 0.0)
         assert picked is not None
         if loads.count(max(loads)) == 1:
             assert picked.in_flight < max(loads)
@@ -207,7 +208,7 @@ class TestBalancer:
     def test_least_of_two_reaches_everybody(self) -> None:
         """Every replica is drawn, about as often as every other."""
         pool = backends(5)
-        balancer = Balancer(Policy.LEAST_OF_TWO)
+        balancer = Balancer(Balancing.LEAST_OF_TWO)
         drawn = Counter(balancer.pick(pool, 0.0) for _ in range(5000))
         assert set(drawn) == set(pool)
         assert min(drawn.values()) > 700
@@ -217,7 +218,7 @@ class TestBalancer:
         pool = backends(4)
         for backend, load in zip(pool, [0, 1, 0, 2], strict=True):
             backend.in_flight = load
-        balancer = Balancer(Policy.LEAST_OF_TWO)
+        balancer = Balancer(Balancing.LEAST_OF_TWO)
         drawn = Counter(balancer.pick(pool, 0.0) for _ in range(3000))
         assert set(drawn) == set(pool[:3])
         assert 350 < drawn[pool[1]] < 650
@@ -225,7 +226,7 @@ class TestBalancer:
     def test_least_of_two_keeps_loads_level(self) -> None:
         """A thousand requests on ten replicas: none is far off the average of a hundred."""
         pool = backends(10)
-        balancer = Balancer(Policy.LEAST_OF_TWO)
+        balancer = Balancer(Balancing.LEAST_OF_TWO)
         for _ in range(1000):
             picked = balancer.pick(pool, 0.0)
             assert picked is not None
@@ -236,7 +237,7 @@ class TestBalancer:
         """A simulation can be repeated; another seed goes another way."""
 
         def picks(seed: int) -> list[Backend | None]:
-            balancer = Balancer(Policy.LEAST_OF_TWO, seed)
+            balancer = Balancer(Balancing.LEAST_OF_TWO, seed)
             return [balancer.pick(pool, 0.0) for _ in range(50)]
 
         pool = backends(7)
@@ -247,18 +248,18 @@ class TestBalancer:
     def test_no_seed_gets_stuck(self, seed: int) -> None:
         """Whatever the seed, including those that would start the generator at zero."""
         pool = backends(4)
-        balancer = Balancer(Policy.LEAST_OF_TWO, seed)
+        balancer = Balancer(Balancing.LEAST_OF_TWO, seed)
         assert len({balancer.pick(pool, 0.0) for _ in range(100)}) > 1
 
     @pytest.mark.parametrize("seed", [0, MODULUS - 1, MODULUS, 2 * MODULUS])
     def test_seeds_that_could_be_zero(self, seed: int) -> None:
         """The generator never leaves zero, so none may start there."""
         pool = backends(4)
-        balancer = Balancer(Policy.LEAST_OF_TWO, seed)
+        balancer = Balancer(Balancing.LEAST_OF_TWO, seed)
         assert len({balancer.pick(pool, 0.0) for _ in range(100)}) > 1
 
     @given(
-        policy=st.sampled_from(Policy),
+        policy=st.sampled_from(POLICIES),
         seed=st.integers(0, 1000),
         limit=st.integers(0, 5),
         states=st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=6),
@@ -267,7 +268,7 @@ class TestBalancer:
     )
     def test_a_pick_always_has_room(
         self,
-        policy: Policy,
+        policy: Balancing,
         seed: int,
         limit: int,
         states: list[tuple[int, bool]],

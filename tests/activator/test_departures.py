@@ -42,6 +42,28 @@ async def test_peer_leaves() -> None:
     departures.close()
 
 
+async def test_half_open_peers_have_not_left() -> None:
+    """One that ends its side is still there, until it resets the connection."""
+    departures = Departures(asyncio.get_running_loop())
+    left: list[str] = []
+    near, far = pair()
+    witness, its_far = pair()
+    departures.watch(near.fileno(), lambda: left.append("half-open"), half_open=True)
+    departures.watch(witness.fileno(), lambda: left.append("witness"))
+    far.shutdown(socket.SHUT_WR)
+    its_far.shutdown(socket.SHUT_WR)
+    await until(lambda: left)
+    assert left == ["witness"]
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    far.close()
+    await until(lambda: len(left) == 2)
+    assert left == ["witness", "half-open"]
+    assert len(departures) == 0
+    for sock in (near, witness, its_far):
+        sock.close()
+    departures.close()
+
+
 async def test_unwatched_peers_may_leave() -> None:
     """Nobody is told; watching and unwatching twice does nothing."""
     departures = Departures(asyncio.get_running_loop())

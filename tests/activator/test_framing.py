@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activator.exchange import Exchange
 from activator.http1 import ClientConnection
+from activator.request import Request
 from activator.server import Activator
 from stoker.link import MemoryLink
 from stoker.settings import ProcessConfig
@@ -55,7 +55,7 @@ class Wire:
 class NoDepartures:
     """Nobody leaves."""
 
-    def watch(self, fd: int, callback: object) -> None:
+    def watch(self, fd: int, callback: object, *, half_open: bool = False) -> None:
         pass
 
     def unwatch(self, fd: int) -> None:
@@ -71,6 +71,9 @@ class Seen:
     host: bytes | None
     fields: list[tuple[bytes, bytes]]
     body: bytes
+    trailers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    # False: it was answered before its body had come in full.
+    complete: bool = field(default=True, compare=False)
 
 
 class Recording(ClientConnection):
@@ -80,11 +83,15 @@ class Recording(ClientConnection):
         super().__init__(activator, "")
         self.seen: list[Seen] = []
 
-    def finished(self, exchange: Exchange, now: float) -> None:
+    def finished(self, exchange: Request, now: float) -> None:
         fields = exchange.fields
         pairs = [(fields[at], fields[at + 2]) for at in range(0, len(fields), 4)]
         body = b"".join(exchange.body.chunks)
-        self.seen.append(Seen(exchange.method, exchange.target, exchange.host, pairs, body))
+        lines = list(exchange.trailers)
+        trailers = [(lines[at], lines[at + 2].strip()) for at in range(0, len(lines), 4)]
+        whole = exchange.body_complete
+        seen = Seen(exchange.method, exchange.target, exchange.host, pairs, body, trailers, whole)
+        self.seen.append(seen)
         super().finished(exchange, now)
 
 
@@ -149,6 +156,9 @@ HOPS = [b"Keep-Alive", b"TE", b"Upgrade", b"Connection", b"Trailer"]
 NAMES = st.sampled_from([b"X-One", b"x-two", b"Accept", b"User-Agent", *HOPS])
 VALUES = st.from_regex(rb"\A[!-~\x80-\xff]([ \t!-~\x80-\xff]{0,20}[!-~\x80-\xff])?\Z")
 # Nobody knows before its end that a body which begins so names no model.
+TRAILERS = st.lists(
+    st.tuples(st.sampled_from([b"X-Sum", b"x-other", b"Digest"]), VALUES), max_size=3
+)
 BODIES = st.lists(st.binary(max_size=40).map(lambda data: b'{"' + data.hex().encode()), max_size=3)
 
 
@@ -166,7 +176,9 @@ def a_request(draw: st.DrawFn) -> bytes:
     data = connection.send(h11.Request(method=b"POST", target=b"/x?y", headers=fields)) or b""
     for piece in body or ():
         data += connection.send(h11.Data(data=piece)) or b""
-    return data + (connection.send(h11.EndOfMessage()) or b"")
+    chunked = (b"Transfer-Encoding", b"chunked") in fields
+    trailers = draw(TRAILERS) if chunked else []
+    return data + (connection.send(h11.EndOfMessage(headers=trailers)) or b"")
 
 
 def as_h11_sees_it(data: bytes, count: int) -> list[Seen]:
@@ -185,7 +197,8 @@ def as_h11_sees_it(data: bytes, count: int) -> list[Seen]:
         while isinstance(event := server.next_event(), h11.Data):
             body += bytes(event.data)
         assert isinstance(event, h11.EndOfMessage)
-        seen.append(Seen(asked.method, asked.target, b"a.example", fields, body))
+        trailers = [(bytes(name), bytes(value)) for name, value in event.headers.raw_items()]
+        seen.append(Seen(asked.method, asked.target, b"a.example", fields, body, trailers))
         server.send(h11.Response(status_code=204, headers=[]))
         server.send(h11.EndOfMessage())
         if number + 1 < count:
@@ -201,3 +214,90 @@ def test_valid_requests_in_any_pieces(requests: list[bytes], places: list[int]) 
     written, seen = outcome(cut(data, places))
     assert seen == as_h11_sees_it(data, len(requests))
     assert statuses(written) == [404] * len(requests)
+
+
+# Bytes that framing hangs on, and some that belong nowhere.
+TELLING = st.sampled_from([*b'\r\n\t :;,0159afAF+-_xX."\\', 0, 11, 12, 127, 128, 255])
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["put", "replace", "drop"]), st.integers(0, 2000), TELLING),
+    min_size=1,
+    max_size=3,
+)
+
+
+def changed(data: bytes, changes: list[tuple[str, int, int]]) -> bytes:
+    for what, place, byte in changes:
+        at = place % len(data)
+        rest = data[at:] if what == "put" else data[at + 1 :]
+        data = data[:at] + (b"" if what == "drop" else bytes([byte])) + rest
+    return data
+
+
+def as_h11_takes_it(data: bytes) -> list[Seen]:
+    """The requests that h11 makes of the bytes before it finds something wrong."""
+    seen: list[Seen] = []
+    try:
+        while True:
+            seen = as_h11_sees_it(data, len(seen) + 1)
+    except (AssertionError, h11.RemoteProtocolError, h11.LocalProtocolError):
+        return seen
+
+
+@given(requests=st.lists(a_request(), min_size=1, max_size=3), changes=CHANGES, places=PLACES)
+@settings(max_examples=300)
+def test_damaged_requests_are_not_understood_differently(
+    requests: list[bytes], changes: list[tuple[str, int, int]], places: list[int]
+) -> None:
+    """What Stoker and h11 both take, they take for the same requests with the same bodies."""
+    data = changed(b"".join(requests), changes)
+    written, seen = outcome(cut(data, places))
+    theirs = as_h11_takes_it(data)
+    for ours, other in zip(seen, theirs, strict=False):
+        assert (ours.method, ours.target) == (other.method, other.target)
+        assert ours.body == (other.body if ours.complete else other.body[: len(ours.body)])
+    # Beyond what was understood there is at most one answer: the one that says what is wrong.
+    assert len(statuses(written)) - len(seen) in (0, 1)
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+FIELD = b"GET / HTTP/1.1\r\nHost: a\r\n"
+# What never ends: how it begins, what goes on and on, and the status in the end.
+ENDLESS: dict[str, tuple[bytes, bytes, int]] = {
+    "chunk-size-of-zeros": (CHUNKED, b"0", 400),
+    "chunk-size-of-zeros-behind-data": (CHUNKED + b'2\r\n{"\r\n', b"0", 400),
+    "chunk-size-of-digits": (CHUNKED, b"1", 400),
+    "chunk-extension": (CHUNKED + b"2;a=", b"x", 400),
+    "quoted-chunk-extension": (CHUNKED + b'2;a="', b"x", 400),
+    "chunk-extensions": (CHUNKED, b"1;" + b"a" * 500 + b"\r\n{\r\n", 400),
+    "trailers": (CHUNKED + b"0\r\n", b"X: y\r\n", 431),
+    "trailer-name": (CHUNKED + b"0\r\n", b"X", 431),
+    "blanks-in-a-trailer": (CHUNKED + b"0\r\nX:", b" ", 431),
+    "target": (b"GET /", b"x", 431),
+    "host-in-target": (b"GET http://", b"x", 431),
+    "field-name": (FIELD, b"X", 431),
+    "field-value": (FIELD + b"X: ", b"y", 431),
+    "blanks-before-a-value": (FIELD + b"X:", b" ", 431),
+    "blanks-behind-a-value": (FIELD + b"X: y", b"\t", 431),
+    "length-of-zeros": (FIELD + b"Content-Length: ", b"0", 431),
+    "blanks-before-a-coding": (FIELD + b"Transfer-Encoding: ", b" ", 431),
+    "connection-options": (FIELD + b"Connection: ", b"a,", 431),
+    "upgrade-offers": (FIELD + b"Connection: upgrade\r\nUpgrade: ", b"a,", 431),
+    "fields": (FIELD, b"X: y\r\n", 431),
+    "dropped-fields": (FIELD, b"Keep-Alive: 1\r\n", 431),
+    "connection-fields": (FIELD, b"Connection: x\r\n", 431),
+    "trailer-announcements": (FIELD, b"Trailer: x\r\n", 431),
+    "forwarded-fields": (FIELD, b"X-Forwarded-For: 192.0.2.7\r\n", 431),
+}
+
+
+@pytest.mark.parametrize("step", [20, 5000, 65_536])
+@pytest.mark.parametrize("name", sorted(ENDLESS))
+def test_what_never_ends(name: str, step: int) -> None:
+    """It is cut off, whatever comes in a read, when a limit and two reads have been passed."""
+    opening, more, status = ENDLESS[name]
+    process = ProcessConfig()
+    most = process.max_head_bytes + process.max_chunk_extension_bytes + 2 * 65_536
+    data = opening + more * (most // len(more))
+    written, seen = outcome([data[at : at + step] for at in range(0, len(data), step)])
+    assert statuses(written) == [status]
+    assert seen == []

@@ -14,10 +14,11 @@ from activator.headers import (
     Field,
     Fields,
     drop_named,
+    trailer_lines,
 )
 
 HOP_BY_HOP = [
-    *("connection", "keep-alive", "proxy-connection", "te", "trailer"),
+    *("connection", "keep-alive", "proxy-connection", "te"),
     *("transfer-encoding", "upgrade"),
 ]
 
@@ -40,6 +41,22 @@ def test_hop_by_hop_fields_are_never_plain(fields: Fields, name: str) -> None:
         (b"User-Agent", Field.USER_AGENT),
         (b"X-Forwarded-For", Field.FORWARDED),
         (b"X-Forwarded-Port", Field.FORWARDED),
+        (b"X-Forwarded-Client-Cert", Field.FORWARDED),
+        (b"X-Forwarded-Anything", Field.FORWARDED),
+        (b"X-Real-IP", Field.FORWARDED),
+        (b"X-Forwarded", Field.PLAIN),
+        (b"Stoker-Anything", Field.CONTROL),
+        (b"stoker-", Field.CONTROL),
+        (b"stoker", Field.PLAIN),
+        (b"X-Stoker-Model", Field.PLAIN),
+        (b"Trailer", Field.TRAILER),
+        (b"x_forwarded_for", Field.DROP),
+        (b"X-Forwarded-Client_Cert", Field.FORWARDED),
+        (b"X_Forwarded_User", Field.DROP),
+        (b"X_Real_IP", Field.DROP),
+        (b"Stoker_Model", Field.DROP),
+        (b"HOST_", Field.PLAIN),
+        (b"my_field", Field.PLAIN),
         (b"Forwarded", Field.FORWARDED),
         (b"Proxy-Authorization", Field.DROP),
         (b"Authorization", Field.PLAIN),
@@ -48,7 +65,7 @@ def test_hop_by_hop_fields_are_never_plain(fields: Fields, name: str) -> None:
 )
 def test_a_requests_fields(name: bytes, kind: Field) -> None:
     """Each field of a request that means something to the proxy is recognised."""
-    assert Fields(_REQUEST).classify(name) is kind
+    assert Fields(_REQUEST, controls=True).classify(name) is kind
 
 
 def test_an_answers_fields() -> None:
@@ -57,6 +74,8 @@ def test_an_answers_fields() -> None:
     assert Fields(_COMMON).classify(b"X-Forwarded-For") is Field.PLAIN
     assert Fields(_COMMON).classify(b"Proxy-Authenticate") is Field.DROP
     assert Fields(_COMMON).classify(b"Content-Length") is Field.CONTENT_LENGTH
+    assert Fields(_COMMON).classify(b"Stoker-Model") is Field.PLAIN
+    assert Fields(_COMMON).classify(b"content_length") is Field.PLAIN
 
 
 def test_spellings_are_remembered_but_not_without_bound() -> None:
@@ -81,6 +100,13 @@ def test_nowhere_keeps_nothing() -> None:
 def head_of(*fields: tuple[bytes, bytes]) -> list[bytes]:
     """Fields in the shape in which the parser collects them."""
     return [part for name, value in fields for part in (name, b": ", value, b"\r\n")]
+
+
+def test_trailers_that_may_be_passed_on() -> None:
+    """In their order and as they came; what the head alone may say is left out."""
+    fields = head_of((b"X-Sum", b"1"), (b"AUTHORIZATION", b"x"), (b"x-hop", b"2"), (b"b", b""))
+    assert trailer_lines(fields) == b"X-Sum: 1\r\nx-hop: 2\r\nb: \r\n"
+    assert trailer_lines(fields, b"X-Hop,") == b"X-Sum: 1\r\nb: \r\n"
 
 
 def test_fields_that_connection_names_are_dropped() -> None:

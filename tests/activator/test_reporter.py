@@ -125,7 +125,7 @@ def test_pokes_double_within_an_interval() -> None:
     bench.reporter.poke(other, 0.95)
     assert bench.sink.pokes == [
         *(Poke("here", 7, KEY, number, 0, number / 10) for number in (1, 2, 4, 8)),
-        Poke("here", 7, other.key, 0, 0, 0.95),
+        Poke("here", 7, other.key, 1, 0, 0.95),  # whoever pokes wants one, held or refused
     ]
     bench.reporter.report(1.0)
     bench.reporter.poke(model, 1.5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 
 import aiohttp
 import pytest
@@ -13,9 +12,10 @@ from activator.server import Activator
 from activator.tickets import Reason
 from stoker import telemetry
 from stoker.errors import ListenError
+from stoker.exposition import Exposition
 from stoker.settings import ProcessConfig
 from stoker.sockets import bind
-from stoker.telemetry import Exposition, Histogram
+from stoker.telemetry import Histogram
 from stoker.vocabulary import Address, ModelKey, ModelSpec, Phase
 from tests.activator.world import (
     DIGITS,
@@ -407,7 +407,11 @@ async def test_explain(world: World) -> None:
             "ejected_for": 0.0,
         }
     ]
-    assert re.search(r"'recent_waits': \[\{'seconds_ago': [\d.]+, 'waited': [\d.]+\}\]", f"{told}")
+    waits = told["recent_waits"]
+    assert isinstance(waits, list)
+    (wait,) = waits
+    assert (wait["cause"], wait["replica"], wait["bound"]) == ("asleep", replica.id, "hold-timeout")
+    assert wait["waited"] > 0
     gate.let()
     assert (await client.answer()).status == 200
     world.drain(replica)

@@ -10,7 +10,7 @@ from activator.admission import Admission
 from activator.balancer import Backend
 from activator.slots import OwnSlots
 from activator.tickets import Failure, Reason, State
-from stoker.vocabulary import Address, ModelKey, ModelSpec, ServingConfig
+from stoker.vocabulary import Address, Balancing, ModelKey, ModelSpec, ServingConfig
 
 KEY = ModelKey("default", "digits")
 HERE = Address("127.0.0.1", 1)
@@ -33,7 +33,7 @@ class LentSlots:
     def lend(self, replica_id: str) -> None:
         self._lent.append(Backend(replica_id, HERE, 1, backlog=False))
 
-    def take(self, now: float, avoid: str) -> Backend | None:
+    def take(self, now: float, avoid: str, key: int = 0) -> Backend | None:
         if not self._lent:
             self.asked += 1
             return None
@@ -58,6 +58,9 @@ class LentSlots:
 
     def set_limit(self, container_concurrency: int, *, backlog: bool) -> None:
         self.limit = container_concurrency
+
+    def set_balancing(self, balancing: Balancing, load_factor: float) -> None:
+        self.balancing = balancing
 
 
 def test_slots_owned_elsewhere_are_dispatched_when_they_are_lent() -> None:

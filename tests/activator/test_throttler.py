@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activator.balancer import SLOW_START_WINDOW, Policy
+from activator.balancer import SLOW_START_WINDOW
 from activator.slots import OwnSlots
 from activator.throttler import Held, Throttler
 from activator.tickets import State, Ticket
-from stoker.vocabulary import Address, ModelKey, Outage, ServingConfig
+from stoker.vocabulary import Address, Balancing, ModelKey, Outage, ServingConfig
 
 KEY = ModelKey("default", "digits")
 ADDRESS = Address("127.0.0.1", 80)
@@ -105,12 +105,50 @@ def test_deadlines_move_on_with_progress_up_to_the_cap() -> None:
     model = throttler(1, hold_timeout=10.0, hold_timeout_cap=25.0)
     ticket = ask(model, 5.0)
     assert model.effective_deadline(ticket) == 15.0
-    model.made_progress("starting", 14.0)
+    model.made_progress("pulling-image", 14.0)
     assert model.effective_deadline(ticket) == 24.0
     model.made_progress("starting", 23.0)
     assert model.effective_deadline(ticket) == 30.0
     ticket.hard_deadline = 20.0
     assert model.effective_deadline(ticket) == 20.0
+
+
+def test_a_start_that_fails_and_begins_anew_is_no_progress() -> None:
+    """Only what is further than before, or new about the furthest phase; once ready, anything."""
+    model = throttler(1, hold_timeout=10.0, hold_timeout_cap=100.0)
+    model.made_progress("starting", 0.0)
+    model.made_progress("pending-node", 1.0)  # nobody waits: whatever
+    ticket = ask(model, 2.0)
+    steps = [
+        ("pulling-image (10 %)", 3.0, 13.0),
+        ("pulling-image (10 %)", 4.0, 13.0),
+        ("pulling-image (60 %)", 5.0, 15.0),
+        ("pending-node", 6.0, 15.0),
+        ("starting", 7.0, 17.0),
+        ("pulling-image (70 %)", 8.0, 17.0),
+        ("starting (loading)", 9.0, 19.0),
+    ]
+    for phase, now, deadline in steps:
+        model.made_progress(phase, now)
+        assert model.effective_deadline(ticket) == deadline
+    assert model.progress == "starting (loading)"
+    model.add_replica("a", ADDRESS, 20.0)
+    other = ask(model, 20.0)
+    model.remove_replica("a")
+    model.made_progress("pending-node", 25.0)
+    assert model.effective_deadline(other) == 35.0
+
+
+def test_a_start_as_long_as_earlier_ones_is_waited_for() -> None:
+    """Up to the cap, and no longer than was expected when it last got on."""
+    model = throttler(1, hold_timeout=10.0, hold_timeout_cap=60.0)
+    ticket = ask(model, 0.0)
+    model.made_progress("starting", 1.0, expected=40.0)
+    assert model.effective_deadline(ticket) == 40.0
+    model.made_progress("starting (slowly)", 35.0, expected=90.0)
+    assert model.effective_deadline(ticket) == 60.0
+    model.made_progress("starting (nearly)", 36.0)
+    assert model.effective_deadline(ticket) == 46.0
 
 
 def test_a_cap_below_the_timeout_does_not_shorten_it() -> None:
@@ -313,7 +351,7 @@ class TestReconfigure:
         granted = model.reconfigure(ServingConfig(container_concurrency=4), 1.0)
         assert granted == tickets[1:4]
         assert isinstance(model.slots, OwnSlots)
-        assert model.slots.balancer.policy is Policy.ROUND_ROBIN
+        assert model.slots.balancer.policy is Balancing.ROUND_ROBIN
 
     def test_a_lower_limit_waits_for_what_runs(self) -> None:
         """Nothing is broken off; nothing new starts until there is room again."""
@@ -391,15 +429,31 @@ class TestLoad:
         ask(model, 1.0)
         assert model.take_load(1.0, 0.0) == (2.0, 1.0, 1, 0)
 
-    def test_throughput_is_smoothed(self) -> None:
-        """It nears what was completed per second within some reports."""
+    def test_the_time_of_a_request_is_learned(self) -> None:
+        """Whatever the demand: what runs unanswered counts too, and old reports fade."""
         model = throttler(0)
         model.add_replica("a", ADDRESS, 0.0)
+        assert model.seconds_each is None
+        assert model.seconds_for(3) is None
         for second in range(30):
-            for _ in range(10):
-                model.finish(ask(model, second), second + 0.5, answered=True)
+            for ticket in [ask(model, second) for _ in range(10 if second < 20 else 1)]:
+                model.finish(ticket, second + 0.5, answered=True)
             model.take_load(second + 1.0, 1.0)
-        assert model.throughput == pytest.approx(10.0, rel=0.01)
+        assert model.seconds_each == pytest.approx(0.5)
+        assert model.seconds_for(3) is None, "nobody is in a replica"
+        running = [ask(model, 30.0) for _ in range(5)]
+        assert model.seconds_for(20) == pytest.approx(2.0)
+        for second in range(30, 50):
+            model.take_load(second + 1.0, 1.0)
+        assert model.seconds_each is not None
+        assert model.seconds_each > 10
+        for second in range(50, 100):
+            for ticket in running:
+                model.finish(ticket, second + 0.5, answered=True)
+            running = []
+            model.take_load(second + 1.0, 1.0)
+            running = [ask(model, second + 1.0) for _ in range(5)]
+        assert model.seconds_each == pytest.approx(0.5, rel=0.01)
 
     def test_completions_are_answers(self) -> None:
         """A request that broke off is none."""

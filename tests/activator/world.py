@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -101,6 +102,7 @@ class Message:
     headers: list[tuple[str, str]]
     body: bytes = b""
     raw_body: bytes = b""
+    trailers: list[tuple[str, str]] = field(default_factory=list)
 
     @classmethod
     def parse(cls, head: bytes) -> Message:
@@ -157,13 +159,17 @@ class Peer:
         assert coding is None or length is None
         if coding is not None:
             assert coding == "chunked"
-            raw, pieces = [], [b"-"]
-            while pieces[-1]:
-                line = await soon(self.reader.readuntil(b"\r\n"))
-                data = await soon(self.reader.readexactly(int(line, 16) + 2))
+            raw, pieces = [], []
+            while size := int(line := await soon(self.reader.readuntil(b"\r\n")), 16):
+                data = await soon(self.reader.readexactly(size + 2))
                 raw += [line, data]
                 pieces.append(data[:-2])
-            head.body, head.raw_body = b"".join(pieces[1:]), b"".join(raw)
+            raw.append(line)
+            while (line := await soon(self.reader.readuntil(b"\r\n"))) != b"\r\n":
+                raw.append(line)
+                name, _, value = line.decode("latin-1").partition(":")
+                head.trailers.append((name, value.strip()))
+            head.body, head.raw_body = b"".join(pieces), b"".join([*raw, line])
         elif length is not None:
             head.body = await soon(self.reader.readexactly(int(length)))
         elif to_the_end:
@@ -488,6 +494,14 @@ class World:
             }
         return [f"{what}: {count}" for what, count in left.items() if count]
 
+    def descriptors(self) -> int:
+        """Sockets that this process has open."""
+        count = 0
+        for entry in os.listdir("/proc/self/fd"):
+            with suppress(FileNotFoundError):
+                count += os.readlink(f"/proc/self/fd/{entry}").startswith("socket:")
+        return count
+
     async def close(self) -> None:
         """Let everybody leave, then say what the activator did not let go of."""
         for client in self.clients:
@@ -509,6 +523,38 @@ class World:
             assert not activator.replica_connections
         await until(lambda: len(asyncio.all_tasks()) == 1, f"only {asyncio.all_tasks()}")
         assert self.complaints == []
+
+
+async def assert_clean(world: World, *, descriptors: int | None = None) -> None:
+    """Nothing is left of any request once all clients have left, though Stoker runs on.
+
+    No connection, place, slot, byte, spool file or task of the activator, and, where
+    ``descriptors`` says how many sockets there were before (``World.descriptors``), no
+    socket, but for connections to replicas that are kept for the next request.
+    """
+    activator = world.activator
+    for client in world.clients:
+        client.reset()
+    world.clients.clear()
+
+    def left() -> list[str]:
+        pools = [pool for model in activator.models.values() for pool in model.pools.values()]
+        idle = sum(len(pool.idle) for pool in pools)
+        busy = len(activator.replica_connections) - idle
+        more = {
+            "busy replica connections": busy,
+            "tasks": len(activator._tasks),
+            "turned away": activator.turning_away,
+        }
+        if descriptors is not None:
+            # Both ends of a kept connection are in this process.
+            more["descriptors"] = max(0, world.descriptors() - descriptors - 2 * idle)
+        return [*world.left(), *(f"{what}: {count}" for what, count in more.items() if count)]
+
+    try:
+        await until(lambda: left() == [])
+    except AssertionError:
+        assert left() == []
 
 
 @asynccontextmanager

@@ -15,8 +15,8 @@ from autoscaler.reconciler import Autoscaler
 from autoscaler.replay import replay
 from stoker import telemetry
 from stoker.errors import PlatformError, UnknownModelError
+from stoker.exposition import Exposition
 from stoker.link import MemoryLink
-from stoker.telemetry import Exposition
 from stoker.testing import FakePlatform
 from stoker.vocabulary import (
     AddNode,

@@ -151,6 +151,11 @@ class Running:
         found: dict[str, Any] = models[f"default/{name}"]
         return found
 
+    def workers(self) -> list[dict[str, Any]]:
+        """The worker processes; none where everything is in one."""
+        found: list[dict[str, Any]] = self.admin("/api/workers")["workers"]
+        return found
+
     def wait_for(self, name: str, what: Callable[[dict[str, Any]], bool], why: str) -> Any:
         def look() -> dict[str, Any] | None:
             model = self.model(name)

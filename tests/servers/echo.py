@@ -22,6 +22,7 @@ import io
 import json
 import os
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -37,6 +38,7 @@ class Handler(socketserver.StreamRequestHandler):
     """One connection. Requests on it are answered in order."""
 
     disable_nagle_algorithm = True
+    inside = False
     server: Server
 
     def handle(self) -> None:
@@ -56,14 +58,33 @@ class Handler(socketserver.StreamRequestHandler):
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = read_body(self.rfile, headers)
         keep = headers.get("connection", "").lower() != "close"
-        if not self.server.enter():
+        if not self.server.enter(self):
             self.answer(500, b"more requests at once than the limit\n", "text/plain")
             return keep
+        self.inside = True
         try:
             self.route(method, target, headers, body)
         finally:
-            self.server.leave()
+            self.leave()
         return keep
+
+    def leave(self) -> None:
+        """The request's place is free: before its caller can know that it is over, and come
+        with the next.
+        """
+        if self.inside:
+            self.inside = False
+            self.server.leave(self)
+
+    def is_waited_for(self) -> bool:
+        """Whether the other end of the connection is still there."""
+        try:
+            peeked: bytes = self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return peeked != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
     def route(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
         path, _, query = target.partition("?")
@@ -103,6 +124,7 @@ class Handler(socketserver.StreamRequestHandler):
             f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}\r\nContent-Type: {kind}\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )
+        self.leave()
         self.wfile.write(head.encode("latin-1") + content)
 
     def stream(self, chunks: int, seconds: float, size: int) -> None:
@@ -114,6 +136,7 @@ class Handler(socketserver.StreamRequestHandler):
                 time.sleep(seconds)
             chunk = f"chunk {number} ".encode().ljust(size, b".")
             self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+        self.leave()
         self.wfile.write(b"0\r\n\r\n")
 
 
@@ -138,21 +161,27 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __init__(self, address: tuple[str, int], limit: int, never_ready: bool) -> None:
         self.never_ready = never_ready
         self._limit = limit
-        self._active = 0
+        self._inside: dict[Handler, None] = {}
         self._lock = threading.Lock()
         super().__init__(address, Handler)
 
-    def enter(self) -> bool:
-        """Take a place for one request; False if the limit is exceeded."""
+    def enter(self, handler: Handler) -> bool:
+        """Take a place for one request; False if the limit is exceeded.
+
+        A request whose caller has left has given up its place, though nobody may have told
+        its thread yet.
+        """
         with self._lock:
-            if self._limit and self._active >= self._limit:
+            if self._limit and len(self._inside) >= self._limit:
+                self._inside = {h: None for h in self._inside if h.is_waited_for()}
+            if self._limit and len(self._inside) >= self._limit:
                 return False
-            self._active += 1
+            self._inside[handler] = None
             return True
 
-    def leave(self) -> None:
+    def leave(self, handler: Handler) -> None:
         with self._lock:
-            self._active -= 1
+            self._inside.pop(handler, None)
 
     def handle_error(self, *_: object) -> None:
         """Clients that leave are no news."""

@@ -10,7 +10,8 @@ import aiohttp
 
 from stoker import telemetry
 from stoker.admin import CONTENT_TYPE, Admin
-from stoker.telemetry import Exposition, Histogram, Reading, Source
+from stoker.exposition import Exposition, Source
+from stoker.telemetry import Histogram, Reading
 from stoker.vocabulary import Address
 
 
@@ -24,11 +25,11 @@ class HeldExposition(Exposition):
         self.go_on = threading.Event()
         self.thread = 0
 
-    def render(self, readings: Iterable[Reading] | None = None) -> bytes:
+    def render_gently(self, readings: Iterable[Reading]) -> bytes:
         self.thread = threading.get_ident()
         self.loop.call_soon_threadsafe(self.begun.set)
         assert self.go_on.wait(30)
-        return super().render(readings)
+        return super().render_gently(readings)
 
 
 async def test_counting_goes_on_while_metrics_are_rendered() -> None:

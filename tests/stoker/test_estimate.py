@@ -6,7 +6,7 @@ import pytest
 
 from stoker import estimate
 from stoker.estimate import DEFAULT_SECONDS, Estimate, Estimator
-from stoker.vocabulary import ModelKey, Phase
+from stoker.vocabulary import ModelKey, Phase, Replica
 
 A = ModelKey("default", "a")
 B = ModelKey("default", "b")
@@ -117,3 +117,19 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     estimator.observe(ModelKey("default", "c"), "n1", [(START, 3.0)])
     assert estimator.eta(A).known
     assert not estimator.eta(B).known
+
+
+def replica(phase: Phase, since: float) -> Replica:
+    return Replica(A, f"a-{phase}-{since}", 1, phase, since, node="n1")
+
+
+def test_until_a_model_is_served() -> None:
+    """The quickest way counts: a ready replica, one under way, else a new one."""
+    estimator = learned((10, 2), (10, 2))
+    assert Estimator().until_served(A, [], 0.0) is None
+    assert Estimator().until_served(A, [replica(START, 0.0)], 1.0) is None
+    assert estimator.until_served(A, [], 0.0) == 12.0
+    under_way = [replica(PULL, 0.0), replica(START, 99.0)]
+    assert estimator.until_served(A, under_way, 100.0) == 1.0
+    assert estimator.until_served(A, [replica(Phase.DRAINING, 0.0)], 1.0) == 12.0
+    assert estimator.until_served(A, [*under_way, replica(Phase.READY, 0.0)], 100.0) == 0.0

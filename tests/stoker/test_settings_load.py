@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stoker.settings import LogLevel, load
-from stoker.vocabulary import Address, Aggregation, Metric, ModelKey, Resources
+from stoker.vocabulary import Address, Aggregation, Balancing, Metric, ModelKey, Resources, Tenancy
 from tests.stoker.settings_text import MODEL, model
 
 
@@ -113,6 +113,25 @@ def test_process_settings_are_read() -> None:
     assert process.probe_agents == ("curl", "My Probe/")
     assert process.trust_forwarded_headers
     assert process.log_level is LogLevel.DEBUG
+
+
+def test_tenants_and_balancing_are_read() -> None:
+    """Weights as a mapping or as text; headers in lower case; what is per model."""
+    for weights in ("{gold: 10, b.2: 0.5}", "gold=10, b.2=0.5"):
+        settings = load(
+            f"stoker:\n  tenancy: header\n  tenant-header: X-Team\n  tenant-weights: {weights}\n"
+            "models:\n  digits:\n    command: serve {port}\n    balancing: prefix\n"
+            "    prefix-chars: 200\n    prefix-load-factor: 1.5\n    lower-priority-share: 10\n"
+            "    tenant-queue-share: 25\n",
+            "stoker.yaml",
+        )
+        process, serving = settings.process, settings.models[0].serving
+        assert process.tenancy is Tenancy.HEADER
+        assert process.tenant_header == "x-team"
+        assert process.tenant_weights == (("gold", 10.0), ("b.2", 0.5))
+        assert serving.balancing is Balancing.PREFIX
+        assert (serving.prefix_chars, serving.prefix_load_factor) == (200, 1.5)
+        assert (serving.lower_priority_share, serving.tenant_queue_share) == (10.0, 25.0)
 
 
 def test_the_environment_wins_over_the_file_and_the_command_line_over_both() -> None:

@@ -202,6 +202,14 @@ def test_an_unbounded_max_scale_contradicts_nothing() -> None:
         ('probe-agents: ["a\\tb"]', "stoker.probe-agents", "is not a User-Agent prefix"),
         ("max-head-bytes: 1", "stoker.max-head-bytes", "is out of range"),
         ("log-level: loud", "stoker.log-level", "is not one of the choices"),
+        ("tenancy: 'on'", "stoker.tenancy", "is not one of the choices"),
+        ("tenant-header: 'x team'", "stoker.tenant-header", "is not the name of a header"),
+        ("tenant-header: Host", "stoker.tenant-header", "a meaning of its own"),
+        ("tenant-weights: {gold: 2}", "stoker.tenant-weights", "is of no use with tenancy: off"),
+        ("tenant-weights: {gold: much}", "stoker.tenant-weights.gold", "is not a number"),
+        ("tenant-weights: {gold: 0}", "stoker.tenant-weights.gold", "is out of range"),
+        ("tenant-weights: 'a=1,a=2'", "stoker.tenant-weights", "is not a new name of a tenant"),
+        ("tenant-weights: 'a'", "stoker.tenant-weights", "is not a new name of a tenant"),
     ],
 )
 def test_bad_process_settings(lines: str, where: str, message: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import pytest
 
+from stoker import sockets
 from stoker.errors import ListenError
-from stoker.sockets import bind
+from stoker.sockets import bind, bind_queues
 from stoker.vocabulary import Address
 
 
@@ -31,3 +33,48 @@ def test_a_taken_port_names_the_setting() -> None:
         f"listeners.llm = 127.0.0.1:{port}: Address already in use;"
         " stop what uses it or set another listeners.llm"
     )
+
+
+def test_queues_of_one_address_take_turns() -> None:
+    """Several listening sockets, one port: connections arrive in all; free ports count too."""
+    queues = bind_queues(Address("127.0.0.1", 0), "listen", 3)
+    clients = []
+    try:
+        ports = {sock.getsockname()[1] for sock in queues}
+        assert len(ports) == 1
+        (port,) = ports
+        # Each of 64 goes to one of 3 by a hash: a queue without any is out of the question.
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(64)]
+        taken = []
+        for sock in queues:
+            count = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    sock.accept()[0].close()
+                    count += 1
+            taken.append(count)
+        assert sum(taken) == 64
+        assert min(taken) > 0
+        # A second group of the same user's is refused: the kernel would let it in.
+        with pytest.raises(ListenError, match=r"listen = .*already in use"):
+            bind_queues(Address("127.0.0.1", port), "listen", 2)
+    finally:
+        for sock in (*queues, *clients):
+            sock.close()
+
+
+def test_queues_that_cannot_all_be_had_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing stays open behind the refusal."""
+    made: list[socket.socket] = []
+    real = sockets.bind
+
+    def fail_third(address: Address, setting: str, *, shared: bool = False) -> socket.socket:
+        if len(made) == 3:
+            raise ListenError("listen: no more")
+        made.append(real(address, setting, shared=shared))
+        return made[-1]
+
+    monkeypatch.setattr(sockets, "bind", fail_third)
+    with pytest.raises(ListenError, match="no more"):
+        bind_queues(Address("127.0.0.1", 0), "listen", 4)
+    assert [sock.fileno() for sock in made] == [-1, -1, -1]

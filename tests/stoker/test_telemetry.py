@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from prometheus_client.parser import text_string_to_metric_families
 
 from stoker import telemetry
-from stoker.telemetry import Exposition, Histogram, Reading
+from stoker.exposition import Exposition
+from stoker.telemetry import Histogram, Reading
 
 
 def samples(text: bytes) -> dict[tuple[str, ...], float]:

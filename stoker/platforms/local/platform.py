@@ -275,7 +275,9 @@ class LocalPlatform:
                 self._watches.announce_replica(event)
                 self._forget_if_over(supervision)
             case Announce(ModelOutage(model, outage) as event, _):
-                if outage is None:
+                if outage is None and supervision.removed:
+                    pass  # it is over because the model is, or Stoker
+                elif outage is None:
                     self._note(model, "Recovered", "may be started again")
                 else:
                     self._note(model, "Outage", outage.reason)

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from stoker.errors import PlatformClosedError, PlatformError
+from stoker.exposition import Exposition
 from stoker.platform import ModelChanged, ModelEvent, ModelRemoved, ReplicaChanged
 from stoker.platforms.local import LocalPlatform
-from stoker.telemetry import Exposition, Histogram
+from stoker.telemetry import Histogram
 from stoker.vocabulary import LaunchConfig, ModelKey, ModelSpec, Phase, PlatformEvent, Replica
 from tests.platforms.local.conftest import KEY, World, echo_spec, exists, open_fds
 

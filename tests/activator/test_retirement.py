@@ -1,0 +1,49 @@
+"""An activator that ends while others go on: clients move over, none is turned away."""
+
+from __future__ import annotations
+
+import asyncio
+
+from activator.drain import drain
+from tests.activator.world import Gate, World, get, post, until
+
+
+async def retiring(world: World) -> asyncio.Task[int]:
+    """As a worker does it: the queues have gone to others, and nobody is told that we stop."""
+    world.activator.close_listeners()
+    world.activator.retiring = True
+    ending = asyncio.create_task(drain(world.activator, 60.0))
+    await until(lambda: world.activator.draining, "draining")
+    return ending
+
+
+async def test_connections_get_one_more_answer(world: World) -> None:
+    """A kept one, a new one and a slow one are answered, and told that it was the last."""
+    await world.start()
+    gate = Gate()
+    await world.replica(gate)
+    kept, new, slow = [await world.client() for _ in range(3)]
+    gate.let()
+    assert (await kept.ask(get())).get("connection") is None
+    await slow.send(post(b"slow"))
+    await until(lambda: world.model.throttler.active == 1, "active")
+    await world.connections(3)
+    ending = await retiring(world)
+    gate.let(3)
+    for client in (kept, new):
+        answer = await client.ask(get())
+        assert (answer.status, answer.get("connection")) == (200, "close")
+        assert await client.at_end()
+    answer = await slow.answer("POST")
+    assert (answer.status, answer.get("connection")) == (200, "close")
+    assert await ending == 0
+
+
+async def test_ready_is_still_said(world: World) -> None:
+    """Whoever asks on an old connection must not conclude that Stoker goes away."""
+    await world.start()
+    client = await world.client()
+    await world.connections(1)
+    ending = await retiring(world)
+    assert (await client.ask(get("/v2/health/ready", "x"))).status == 200
+    assert await ending == 0
