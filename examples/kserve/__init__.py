@@ -1,0 +1,1 @@
+"""A predictor on the SDK of KServe."""

@@ -1,0 +1,1 @@
+"""llama.cpp with a tiny model that is made on the spot."""

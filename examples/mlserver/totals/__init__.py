@@ -1,0 +1,1 @@
+"""The model: its settings, and the runtime that they name."""

@@ -1,0 +1,1 @@
+"""A model server with nothing but Python."""
