@@ -1,0 +1,1 @@
+"""The activator among hostile clients and replicas, without a socket: see ``stage``."""
