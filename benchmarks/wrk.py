@@ -42,7 +42,13 @@ class Request:
             f"wrk.headers[{_lua(name)}] = {_lua(value)}"
             for name, value in (self.headers or {}).items()
         )
-        return _SCRIPT % {"method": _lua(self.method), "body": _lua(self.body), "headers": headers}
+        return _SCRIPT % {"method": _lua(self.method), "body": self._body(), "headers": headers}
+
+    def _body(self) -> str:
+        # A megabyte of the same letter need not be written out.
+        if len(self.body) > 4096 and self.body == self.body[0] * len(self.body):
+            return f"string.rep({_lua(self.body[0])}, {len(self.body)})"
+        return _lua(self.body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks.chaos``: what serves, what asks, what breaks."""

@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks.proxy``, one module per question."""
