@@ -11,6 +11,9 @@ from typing import Any, cast
 
 # What is left of a paused body must wait in the sender, not in the kernel.
 SEND_BUFFER = 4096
+# Ethernet's, not loopback's 64 KB: a receiver with a window below one segment is sent nothing
+# until a timer of 200 ms runs out, again and again. No real network has such segments.
+SEGMENT = 1448
 
 
 def allow_descriptors(count: int) -> None:
@@ -78,6 +81,7 @@ async def hold(port: int, request: bytes, count: int) -> list[Holder]:
         sock = socket.socket()
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
         await loop.sock_connect(sock, ("127.0.0.1", port))
         # All share the one request: a sender's copy of each would be what is measured.
         _, holder = await loop.create_connection(lambda: Holder(request), sock=sock)

@@ -1,7 +1,7 @@
 """Requests held for models at zero: memory of each, and how soon they are answered.
 
 ``python -m benchmarks.holds``. Thousands of clients ask for a model that is asleep and
-wait; what Stoker's resident memory and the kernel's socket memory (both ends) grew by is
+wait; what Stoker's resident memory and the kernel's memory for its sockets grew by is
 divided by their number. Then the replica gets ready: all must be answered, through no more
 slots than it has. Apart from that, models are woken one by one: the time from the moment
 the replica listens to the first byte any client gets.
@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -63,13 +65,17 @@ def rss_kb(pid: int) -> float:
     raise RuntimeError(f"process {pid} has no resident memory")
 
 
-def socket_memory_kb() -> float:
-    """What the kernel keeps for all TCP sockets of this network namespace, both ends."""
-    for line in Path("/proc/net/sockstat").read_text().splitlines():
-        if line.startswith("TCP:"):
-            words = line.split()
-            return float(words[words.index("mem") + 1]) * os.sysconf("SC_PAGE_SIZE") / 1024
-    raise RuntimeError("/proc/net/sockstat does not tell the memory of TCP")
+def socket_memory_kb(port: int) -> float:
+    """What the kernel keeps for the server's ends of connections to ``port``.
+
+    Sums what ss (Debian package iproute2) says of each: bytes received and not read, and
+    written and not taken, with all that the kernel keeps beside them.
+    """
+    command = ["ss", "-tmnH", "state", "connected", f"( sport = :{port} )"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    # r: received and not read, t: being sent, w: to be sent.
+    kept = re.findall(r"skmem:\(r(\d+),rb\d+,t(\d+),tb\d+,f\d+,w(\d+)", said)
+    return sum(int(r) + max(int(t), int(w)) for r, t, w in kept) / 1024
 
 
 def spool_bytes(admin: int) -> int:
@@ -96,10 +102,10 @@ async def hold_and_release(
     stoker: LocalStoker, model: str, gate: Path, count: int, size: int
 ) -> Held:
     """``count`` holds of ``size`` bytes, measured, then answered."""
-    rss, sockets = rss_kb(stoker.pid), socket_memory_kb()
+    rss, sockets = rss_kb(stoker.pid), socket_memory_kb(stoker.port)
     holders = await hold(stoker.port, request_bytes(model, size), count)
     await _settled(stoker, model, count)
-    rss, sockets = rss_kb(stoker.pid) - rss, socket_memory_kb() - sockets
+    rss, sockets = rss_kb(stoker.pid) - rss, socket_memory_kb(stoker.port) - sockets
     spool = spool_bytes(stoker.admin)
     await asyncio.to_thread(open_gate, gate)
     began = time.monotonic()
@@ -119,7 +125,7 @@ async def _settled(stoker: LocalStoker, model: str, count: int) -> None:
     await _all_held(stoker, model, count)
     before = -1.0
     for _ in range(int(SETTLE_SECONDS / SETTLE_INTERVAL)):
-        now = rss_kb(stoker.pid) + socket_memory_kb() + spool_bytes(stoker.admin) / 1024
+        now = rss_kb(stoker.pid) + socket_memory_kb(stoker.port) + spool_bytes(stoker.admin) / 1024
         if now == before:
             return
         before = now
@@ -234,8 +240,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     report.row(wakes, HELD_PER_WAKE, spread.median, p99, spread.range)
     report.figure(f"first byte after ready, p99 of {wakes} wakes", p99, "ms", LIMIT_WAKE_MS)
     report.note(
-        "Sockets: all TCP memory of the kernel, clients' ends included. Each row has a Stoker of"
-        " its own."
+        "Sockets: the kernel's memory for Stoker's ends of the connections. Segments are Ethernet's"
+        " 1,448 bytes. Each row has a Stoker of its own."
     )
     return report.finish(args)
 
