@@ -48,11 +48,11 @@ def _of_peers(process: ProcessConfig) -> Iterator[Problem]:
 
 
 def _of_folders(process: ProcessConfig) -> Iterator[Problem]:
-    for setting, path in (
-        ("access-log", process.access_log),
-        ("journal-file", process.journal_file),
+    for setting, path, made in (
+        ("access-log", process.access_log, False),
+        ("journal-file", process.journal_file, True),
     ):
-        why = _unwritable(Path(path)) if path not in ("", "-") else ""
+        why = _unwritable(Path(path), folders_made=made) if path not in ("", "-") else ""
         if why:
             hint = "name a file in a directory that Stoker may write to"
             yield Problem(
@@ -64,13 +64,16 @@ def _of_folders(process: ProcessConfig) -> Iterator[Problem]:
         yield Problem("stoker.spool-directory", folder, why, hint="name one for held bodies")
 
 
-def _unwritable(file: Path) -> str:
-    """Why the file cannot be written, or made; "": it can."""
+def _unwritable(file: Path, *, folders_made: bool) -> str:
+    """Why the file cannot be written, or made, with folders where those are; "": it can."""
     if file.is_dir():
         return "Is a directory"
-    if not file.exists() and not file.parent.is_dir():
+    folder = file.parent
+    while folders_made and not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not file.exists() and not folder.is_dir():
         return "No such file or directory"
-    place, wanted = (file, os.W_OK) if file.exists() else (file.parent, os.W_OK | os.X_OK)
+    place, wanted = (file, os.W_OK) if file.exists() else (folder, os.W_OK | os.X_OK)
     return "" if os.access(place, wanted) else "Permission denied"
 
 
