@@ -28,6 +28,7 @@ from activator.reporter import Reporter
 from activator.request import Request
 from activator.router import Builtin, Router
 from activator.spool import Spool
+from activator.throttler import furthest
 from activator.tickets import Reason, Refusal, State, Ticket
 from activator.tls_listener import TlsListener
 from activator.trust import TrustedPeers
@@ -54,7 +55,7 @@ from stoker.platform import (
 from stoker.settings import ProcessConfig
 from stoker.sockets import BACKLOG, bind
 from stoker.telemetry import Reading
-from stoker.vocabulary import PHASES_BEFORE_READY, Address, ModelKey, Phase, Replica
+from stoker.vocabulary import Address, ModelKey, Phase, Replica
 
 log = logging.getLogger("stoker.activator")
 
@@ -378,7 +379,7 @@ class Activator:
         throttler = model.throttler
         if replica.phase is not Phase.READY:
             starting[replica.id] = replica
-            self.admission.progressed(throttler, self._furthest(starting), now)
+            self.admission.progressed(throttler, furthest(starting.values()), now)
         elif replica.address is not None:
             model.starts.setdefault(replica.id, replica)
             granted = self.admission.replica_ready(throttler, replica.id, replica.address, now)
@@ -404,11 +405,6 @@ class Activator:
                 if model is not None:
                     model.drop_pool(replica.id)
             self._drained(replica.id)
-
-    @staticmethod
-    def _furthest(starting: Mapping[str, Replica]) -> str:
-        furthest = max(starting.values(), key=lambda r: PHASES_BEFORE_READY.index(r.phase))
-        return f"{furthest.phase.value} ({furthest.reason})" if furthest.reason else furthest.phase
 
     # --- what exchanges ask ---
 

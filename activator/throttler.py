@@ -7,13 +7,14 @@ that may free a slot returns the tickets it granted; the shell forwards those.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from activator.balancer import Backend, most_are_ejected
 from activator.line import Line
 from activator.slots import OwnSlots, Slots
 from activator.tickets import DONE, GRANTED, HELD, Ticket
-from stoker.vocabulary import PHASES_BEFORE_READY, Address, ModelKey, Outage, ServingConfig
+from stoker.vocabulary import PHASES_BEFORE_READY, Address, ModelKey, Outage, Replica, ServingConfig
 
 NEVER: Final = float("inf")
 
@@ -357,6 +358,12 @@ class Throttler:
         if ticket.hard_deadline is not None:
             deadline = min(deadline, ticket.hard_deadline)
         return deadline
+
+
+def furthest(starting: Iterable[Replica]) -> str:
+    """How far the furthest of replicas on their way up has come, for ``made_progress``."""
+    first = max(starting, key=lambda replica: _PLACES[replica.phase])
+    return f"{first.phase.value} ({first.reason})" if first.reason else first.phase
 
 
 def _place(progress: str) -> int:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 from collections import Counter
 from collections.abc import Iterator
 
-from autoscaler.census import Census
-from autoscaler.collector import Collector
+from autoscaler.brain import Brain
 from autoscaler.executor import Executor, Trouble, Wait, wait_for
 from autoscaler.journal import Journal
-from autoscaler.planner import Planner
 from autoscaler.policies import Policy
 from autoscaler.views import Views
 from stoker import telemetry
 from stoker.clock import Clock
 from stoker.columns import StatColumns
 from stoker.estimate import Estimator
-from stoker.platform import ModelChanged, ModelEvent, Platform, ReplicaEvent, Unsubscribe
+from stoker.platform import ModelEvent, ModelRemoved, Platform, ReplicaEvent, Unsubscribe
 from stoker.telemetry import Histogram, Reading
 from stoker.vocabulary import (
     Command,
@@ -37,8 +34,6 @@ from stoker.vocabulary import (
 logger = logging.getLogger(__name__)
 
 TICK_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0)
-POKE_GAP = 0.02
-"""Seconds between two decisions out of turn: a flood of pokes must not starve the loop."""
 
 
 class Autoscaler:
@@ -63,23 +58,24 @@ class Autoscaler:
         wait: Wait = wait_for,
         metric_models: int = 2000,
     ) -> None:
-        if not tick_interval > 0:
-            raise ValueError(f"tick_interval = {tick_interval}: must be above 0 s")
-        self.estimator = estimator or Estimator()
         self.journal = journal or Journal()
-        self.planner = Planner(policy, self.journal)
-        self.collector = Collector(self.planner, silent_after)
+        self.brain = Brain(
+            tick_interval=tick_interval,
+            silent_after=silent_after,
+            policy=policy,
+            estimator=estimator,
+            journal=self.journal,
+        )
+        self.planner = self.brain.planner
+        self.collector = self.brain.collector
+        self.estimator = self.brain.estimator
         self.ticks = 0
         self.errors: Counter[str] = Counter()
         self._platform = platform
         self._clock = clock
-        self._tick_interval = tick_interval
         self._file = self.journal.file
         self._wait = wait
         self._metric_models = metric_models
-        self._census = Census()
-        self._poked: set[ModelKey] = set()
-        self._wakes: list[tuple[float, ModelKey]] = []
         self._stir = asyncio.Event()
         self._closing = False
         self._running: asyncio.Task[None] | None = None
@@ -94,29 +90,24 @@ class Autoscaler:
             on_refused=self._scale_refused,
             wait=wait,
         )
-        self._views = Views(
-            self.planner, self._census, self._executor, self.estimator, self.journal
-        )
+        self._views = Views(self.brain, self._executor, self.journal)
 
     # --- the link's sink -------------------------------------------------------------
 
     def report(self, report: StatReport | StatColumns) -> None:
         """Take one interval's report. Never blocks, never raises."""
         try:
-            self.collector.take(report, self._clock.now())
+            self.brain.report(report, self._clock.now())
         except Exception:
             self._broken("report")
 
     def poke(self, poke: Poke) -> None:
         """Take a plea for an early decision. Never blocks, never raises."""
         try:
-            model = self.collector.poke(poke, self._clock.now())
+            if self.brain.poke(poke, self._clock.now()):
+                self._stir.set()
         except Exception:
             self._broken("poke")
-            return
-        if model is not None:
-            self._poked.add(model)
-            self._stir.set()
 
     # --- life --------------------------------------------------------------------------
 
@@ -143,34 +134,16 @@ class Autoscaler:
             await asyncio.wait([self._flushing])
 
     async def _loop(self) -> None:
-        next_tick = next_poked = self._clock.now()
+        agenda = self.brain.agenda
+        agenda.begin(self._clock.now())
         while not self._closing:
             self._stir.clear()
             now = self._clock.now()
-            if now >= next_tick:
-                self._due(now)  # among all the others
-                self.tick(now)
-                # On the grid while we keep up; missed ticks are not made up for.
-                next_tick += self._tick_interval
-                if next_tick <= now:
-                    next_tick = now + self._tick_interval
-            elif now >= next_poked and (due := self._due(now)):
-                self.tick(now, due)
-                next_poked = now + POKE_GAP
+            everyone, models = agenda.take(now)
+            if everyone or models:
+                self.tick(now, None if everyone else models)
             self._flush()
-            until = next_tick
-            if self._wakes:
-                until = min(until, self._wakes[0][0])
-            if self._poked:
-                until = min(until, next_poked)
-            await self._wait(self._stir, max(0.0, until - self._clock.now()))
-
-    def _due(self, now: float) -> set[ModelKey]:
-        """The models to decide for out of turn: poked, or to be looked at again by now."""
-        due, self._poked = self._poked, set()
-        while self._wakes and self._wakes[0][0] <= now:
-            due.add(heapq.heappop(self._wakes)[1])
-        return due
+            await self._wait(self._stir, max(0.0, agenda.until() - self._clock.now()))
 
     def tick(self, now: float, models: set[ModelKey] | None = None) -> Plan:
         """Decide for all models, or for some, and act on it. Never raises."""
@@ -178,8 +151,7 @@ class Autoscaler:
         try:
             if self._file is not None:
                 self._file.rotate_if_full(self._snapshot)
-            self.collector.advance(now)
-            plan = self.planner.decide(now, models)
+            plan = self.brain.decide(now, models)
             for command in plan.commands:
                 self._act(command)
         except Exception:
@@ -193,8 +165,8 @@ class Autoscaler:
         match command:
             case ScaleTo():
                 self._executor.want(command)
-            case WakeAt(model, time):
-                heapq.heappush(self._wakes, (time, model))
+            case WakeAt():
+                pass  # on the agenda already
             case _:
                 # No platform here has pools to grow or stores to fill yet.
                 self.errors["ignored-command"] += 1
@@ -204,27 +176,13 @@ class Autoscaler:
     # --- events of the platform ----------------------------------------------------------
 
     def _on_model(self, event: ModelEvent) -> None:
-        now = self._clock.now()
-        if isinstance(event, ModelChanged):
-            key = event.spec.key
-            self.planner.set_model(key, event.spec.scaling, now)
-            self.planner.set_counts(key, *self._census.counts(key), now)
-            # Decided for at once: its first replicas need not wait for the next tick.
-            self._poked.add(key)
-            self._stir.set()
-        else:
-            key = event.model
-            self._poked.discard(key)
-            self.planner.remove_model(key, now)
-            self._executor.drop(key)
-            self._census.forget(key)
-            self.estimator.forget(key)
+        self.brain.model_event(event, self._clock.now())
+        if isinstance(event, ModelRemoved):
+            self._executor.drop(event.model)
+        self._stir.set()
 
     def _on_replica(self, event: ReplicaEvent) -> None:
-        model, ready, starting, became_ready = self._census.take(event)
-        self.planner.set_counts(model, ready, starting, self._clock.now())
-        if became_ready is not None:
-            self.estimator.observe(model, became_ready.node, became_ready.phase_seconds)
+        self.brain.replica_event(event, self._clock.now())
 
     # --- outcomes of commands --------------------------------------------------------------
 
@@ -280,7 +238,7 @@ class Autoscaler:
 
     def eta(self, model: ModelKey, now: float) -> float | None:
         """Seconds until ``model`` can serve: 0 when it does, None while nothing is known."""
-        return self._views.eta(model, now)
+        return self.brain.eta(model, now)
 
     def explain(self, model: ModelKey) -> dict[str, object]:
         """All that is known of why ``model`` has the replicas it has; JSON-ready.

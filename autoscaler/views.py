@@ -6,12 +6,10 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from autoscaler.census import Census
+from autoscaler.brain import Brain
 from autoscaler.executor import OUTCOMES, Executor
 from autoscaler.journal import Journal, shown
-from autoscaler.planner import Planner
 from stoker import telemetry
-from stoker.estimate import Estimator
 from stoker.telemetry import Reading
 from stoker.vocabulary import ModelKey, Phase
 
@@ -19,23 +17,12 @@ from stoker.vocabulary import ModelKey, Phase
 class Views:
     """Reads what the autoscaler's parts know."""
 
-    def __init__(
-        self,
-        planner: Planner,
-        census: Census,
-        executor: Executor,
-        estimator: Estimator,
-        journal: Journal,
-    ) -> None:
-        self._planner = planner
-        self._census = census
+    def __init__(self, brain: Brain, executor: Executor, journal: Journal) -> None:
+        self._planner = brain.planner
+        self._census = brain.census
+        self._estimator = brain.estimator
         self._executor = executor
-        self._estimator = estimator
         self._journal = journal
-
-    def eta(self, model: ModelKey, now: float) -> float | None:
-        """See ``Autoscaler.eta``."""
-        return self._estimator.until_served(model, self._census.replicas(model), now)
 
     def explain(self, model: ModelKey, now: float) -> dict[str, object]:
         """See ``Autoscaler.explain``."""
