@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from math import ceil, inf
 
 from stoker.vocabulary import ModelKey
 
@@ -39,6 +40,16 @@ class Agenda:
     def forget(self, model: ModelKey) -> None:
         """The model is gone. What it asked for by ``wake`` is passed over by the planner."""
         self._poked.discard(model)
+
+    def skip(self, time: float) -> None:
+        """Ticks before ``time`` are left out; what was poked or is to be looked at stays."""
+        behind = time - self._next_tick
+        if behind > 0:
+            self._next_tick += ceil(behind / self._interval) * self._interval
+
+    def earliest_wake(self) -> float:
+        """When something is to be looked at again; infinity when nothing is."""
+        return self._wakes[0][0] if self._wakes else inf
 
     def take(self, now: float) -> tuple[bool, set[ModelKey]]:
         """What is to be decided at ``now``: all models (True), or those in the set, maybe none."""

@@ -6,6 +6,7 @@ given here are assumptions of a run and are printed with its result.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from simulations.draws import parse_draw, shown
 from simulations.trace import Trace
 from stoker.vocabulary import Phase
 
@@ -49,16 +51,66 @@ class Service(Protocol):
     def __str__(self) -> str: ...
 
 
+STEPS: Mapping[str, Phase] = {
+    "schedule": Phase.PENDING_NODE,
+    "node": Phase.PENDING_NODE,
+    "image": Phase.PULLING_IMAGE,
+    "artifact": Phase.FETCHING_ARTIFACT,
+    "start": Phase.STARTING,
+    "warm-up": Phase.STARTING,
+}
+"""What a start goes through, in this order, and the phase that each step belongs to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How long a replica's start takes: each phase on its way, in ``Phase``'s order.
+    """How long each step of a replica's start takes; steps that are not named take no time.
 
-    ``warm_up``: seconds from the server's listening to its readiness; they belong to
-    STARTING. ``node``: drawn only when the world has to boot a node first.
+    Raises ValueError for a step that there is not.
     """
 
-    phases: Mapping[Phase, Draw]
-    warm_up: Draw | None = None
+    steps: Mapping[str, Draw]
+
+    def __post_init__(self) -> None:
+        for step in self.steps:
+            if step not in STEPS:
+                raise ValueError(f"{step} is no step of a start; allowed: {', '.join(STEPS)}")
+
+    @property
+    def mean(self) -> float:
+        """Seconds from the wish to readiness, on average."""
+        return sum(draw.mean for draw in self.steps.values())
+
+    def sample(self, rng: np.random.Generator) -> list[tuple[Phase, float]]:
+        """One start: its phases in order, and the seconds of each."""
+        phases: dict[Phase, float] = {}
+        for step, phase in STEPS.items():
+            draw = self.steps.get(step)
+            if draw is not None:
+                phases[phase] = phases.get(phase, 0.0) + float(draw.sample(rng, 1)[0])
+        return list(phases.items()) or [(Phase.STARTING, 0.0)]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{step}={draw}" for step, draw in self.steps.items())
+
+
+def parse_start(text: str) -> Start:
+    """``30s`` (all of it in the step ``start``), or ``schedule=2s, image=40s, start=8s`` with any
+    distribution of ``simulations.draws`` for a step. Raises ValueError; the caller names the
+    option.
+    """
+    parts = re.split(r",\s*(?=[a-z-]+\s*=[^,()]*(?:\([^()]*\))?\s*(?:,|$))", text.strip())
+    named = [re.fullmatch(r"([a-z-]+)\s*=\s*(.*)", part.strip(), re.DOTALL) for part in parts]
+    if not any(named):
+        return Start({"start": parse_draw(text)})
+    steps: dict[str, Draw] = {}
+    for part, match in zip(parts, named, strict=True):
+        if match is None:
+            raise ValueError(f"{part!r} names no step; allowed: {', '.join(STEPS)}")
+        if match[1] in steps:
+            raise ValueError(f"{match[1]} is given twice")
+        steps[match[1]] = parse_draw(match[2])
+    return Start(steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +174,42 @@ class World:
     """Seconds a replica still exists after its last request when it is scaled away."""
     learned: Mapping[str, str] = field(default_factory=dict)
     """Where assumptions came from, when they were learned: what to whence."""
+
+    def assumptions(self) -> list[str]:
+        """All of this in words, for who reads the result."""
+        prices, clients, failures = self.prices, self.clients, self.failures
+        lines = [
+            f"service: {self.service}",
+            f"start of a replica: {self.start} ({shown(self.start.mean)} on average)",
+        ]
+        if prices.node_hour:
+            lines.append(
+                f"price: {prices.node_hour:g} $ per node and hour,"
+                f" {prices.replicas_per_node} replicas each"
+            )
+        else:
+            lines.append(f"price: {prices.replica_hour:g} $ per replica and hour")
+        lines.append(f"accelerators per replica: {prices.accelerators:g}")
+        if clients.timeout or clients.retries:
+            patience = f"give up after {shown(clients.timeout)}" if clients.timeout else "wait"
+            lines.append(
+                f"clients: {patience}, then try {clients.retries} more times,"
+                f" {shown(clients.backoff)} later, doubling"
+            )
+        if failures.crash_after is not None:
+            lines.append(f"a replica dies {failures.crash_after} after it was ready")
+        if failures.failed_starts:
+            lines.append(f"{100 * failures.failed_starts:g} % of starts fail")
+        if failures.slow_starts:
+            lines.append(
+                f"{100 * failures.slow_starts:g} % of starts take {failures.slow_factor:g} times"
+                " as long"
+            )
+        if self.capacity.replicas:
+            lines.append(f"room for {self.capacity.replicas} replicas")
+        if self.network:
+            lines.append(f"network: {shown(self.network)} per answer")
+        if self.drain:
+            lines.append(f"a replica ends {shown(self.drain)} after its last request")
+        lines += [f"{what}: {whence}" for what, whence in self.learned.items()]
+        return lines

@@ -1,0 +1,234 @@
+"""What is written down of a run while it goes on, by model and over time. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from activator.throttler import Throttler
+from simulations.meter import Track, empty_series
+from simulations.result import Floats, Money, Result, Spread, Totals
+from simulations.run import Run
+from simulations.trace import Whole
+from stoker.platform import ReplicaChanged, ReplicaGone
+from stoker.vocabulary import ModelKey, Phase, Replica, ScaleTo, StatReport
+
+Counts = Mapping[Throttler, int]
+
+
+class Books:
+    """Counts, integrals and curves. ``restart`` begins them anew, after a warm-up."""
+
+    def __init__(self, run: Run, models: Sequence[ModelKey]) -> None:
+        self._run = run
+        self._models = tuple(models)
+        self._keys = run.source.models
+        self._requests = np.zeros(len(self._keys), dtype=np.int64)
+        self._replicas: dict[str, Replica] = {}
+        self._there: dict[ModelKey, int] = dict.fromkeys(self._models, 0)
+        self._wanted: dict[ModelKey, int] = {}
+        self._began = 0.0
+        self.series = empty_series(run.source.duration, run.step)
+        self._open()
+
+    def _open(self) -> None:
+        series, step = self.series, self.series.step
+        self._totals = {key: Totals() for key in self._models}
+        self._waits, self._latencies, self._cold_waits = Spread(), Spread(), Spread()
+        self._decisions = 0
+        self._ready = Track(series.ready, step)
+        self._starting = Track(series.starting, step)
+        self._desired = Track(series.desired, step)
+        # Nodes have no curve: of them only the integral is wanted.
+        self._nodes = Track(np.zeros(1), max(self._run.source.duration, 1.0))
+
+    @property
+    def _tracks(self) -> tuple[Track, ...]:
+        return self._ready, self._starting, self._desired, self._nodes
+
+    def restart(self, now: float, under_way: Counts) -> None:
+        """What is counted begins now; so many requests are under way for these models."""
+        levels = [track.value for track in self._tracks]
+        arrivals = self.series.arrivals
+        self.series = empty_series(self._run.source.duration, self._run.step)
+        self.series.arrivals = arrivals
+        self._began = now
+        self._open()
+        for track, level in zip(self._tracks, levels, strict=True):
+            track.settle(now)
+            track.value = level
+        for throttler, count in under_way.items():
+            self._totals[throttler.key].requests += count
+            self._totals[throttler.key].tries += count
+        for key, totals in self._totals.items():
+            totals.peak_replicas = self._there[key]
+
+    # --- requests ---
+
+    def arrivals(self, times: Floats, which: Whole) -> None:
+        """Requests that come, those of the warm-up among them, which do not count."""
+        counted = times >= self._run.warm_up
+        self._requests += np.bincount(which[counted], minlength=len(self._keys))
+        steps = np.minimum((times[counted] / self.series.step).astype(np.int64), self._last)
+        self.series.arrivals += np.bincount(steps, minlength=self._last + 1)
+
+    @property
+    def _last(self) -> int:
+        """The last step's place; what happens after the trace's end belongs to it."""
+        return len(self.series) - 1
+
+    def _step(self, now: float) -> int:
+        return min(int(now / self.series.step), self._last)
+
+    def answered(self, waits: Sequence[float], latencies: Sequence[float]) -> None:
+        """Seconds until the slot, and until the answer's end, of answered requests."""
+        self._waits.add(np.array(waits))
+        self._latencies.add(np.array(latencies) + self._run.world.network)
+
+    def cold(self, throttler: Throttler, waited: float, now: float) -> None:
+        """An answered request had come when no replica was ready."""
+        self._totals[throttler.key].cold += 1
+        self._cold_waits.add(np.array([waited]))
+        self.series.cold[self._step(now)] += 1
+
+    def waited(self, seconds: float, now: float) -> None:
+        """A request got its slot after that time."""
+        step = self._step(now)
+        self.series.wait_max[step] = max(self.series.wait_max[step], seconds)
+
+    def activation(self, throttler: Throttler) -> None:
+        """A request for a model at zero, the first one."""
+        self._totals[throttler.key].activations += 1
+
+    def refused(self, throttler: Throttler, reason: str, now: float) -> None:
+        """For good: its client does not try again."""
+        self._totals[throttler.key].refused[reason] += 1
+        self.series.refused[self._step(now)] += 1
+
+    def abandoned(self, throttler: Throttler) -> None:
+        """Its client left for good."""
+        self._totals[throttler.key].abandoned += 1
+
+    def tried_again(self, throttler: Throttler) -> None:
+        """Its client came back."""
+        self._totals[throttler.key].tries += 1
+
+    def retried(self, throttler: Throttler) -> None:
+        """Its replica died, and it is tried elsewhere."""
+        self._totals[throttler.key].retries += 1
+
+    def busy(self, throttler: Throttler, seconds: float) -> None:
+        """A replica had something to do for that long."""
+        self._totals[throttler.key].busy_seconds += seconds
+
+    def load(self, report: StatReport) -> None:
+        """One report: what was active and queued on average, and how many were answered."""
+        interval = report.interval
+        step = self._step(report.time - interval / 2)
+        share = interval / self.series.step
+        for model, queued, active, _, completions in report.stats:
+            totals = self._totals[model]
+            totals.answered += completions
+            totals.slot_seconds += active * interval
+            self.series.active[step] += active * share
+            self.series.queued[step] += queued * share
+
+    # --- replicas and decisions ---
+
+    def decided(self, models: int) -> None:
+        self._decisions += models
+
+    def desired(self, command: ScaleTo, now: float) -> None:
+        """So many are wanted from now on."""
+        before = self._wanted.get(command.model, 0)
+        self._wanted[command.model] = command.replicas
+        self._desired.add(command.replicas - before, now)
+
+    def replica(self, event: ReplicaChanged | ReplicaGone, now: float) -> None:
+        """A replica appeared, moved on or ended."""
+        replica = event.replica
+        model = replica.model
+        totals = self._totals[model]
+        before = self._replicas.get(replica.id)
+        if isinstance(event, ReplicaGone):
+            if before is None:
+                return
+            del self._replicas[replica.id]
+            if before.phase is Phase.READY:
+                self._unready(before, now)
+                totals.crashes += 1
+            elif before.is_starting:
+                self._starting.add(-1, now)
+            totals.replica_seconds += now - max(before.created, self._began)
+            self._count(model, -1, now)
+            return
+        self._replicas[replica.id] = replica
+        if before is None:
+            totals.starts += 1
+            self._starting.add(1, now)
+            self._count(model, 1, now)
+            return
+        if before.is_starting and not replica.is_starting:
+            self._starting.add(-1, now)
+            if replica.phase is Phase.READY:
+                self._ready.add(1, now)
+        elif before.phase is Phase.READY and replica.phase is not Phase.READY:
+            self._unready(before, now)
+
+    def _unready(self, replica: Replica, now: float) -> None:
+        self._ready.add(-1, now)
+        totals = self._totals[replica.model]
+        totals.ready_seconds += now - max(replica.since, self._began)
+
+    def _count(self, model: ModelKey, change: int, now: float) -> None:
+        self._there[model] += change
+        totals = self._totals[model]
+        totals.peak_replicas = max(totals.peak_replicas, self._there[model])
+        nodes = -(-len(self._replicas) // self._run.world.prices.replicas_per_node)
+        self._nodes.add(nodes - self._nodes.value, now)
+
+    # --- the end ---
+
+    def close(self, now: float, unfinished: Counts) -> Result:
+        """The result, as of ``now``."""
+        run, prices = self._run, self._run.world.prices
+        for replica in self._replicas.values():
+            totals = self._totals[replica.model]
+            totals.replica_seconds += now - max(replica.created, self._began)
+            if replica.phase is Phase.READY:
+                totals.ready_seconds += now - max(replica.since, self._began)
+        for throttler, count in unfinished.items():
+            self._totals[throttler.key].unfinished += count
+        for track in self._tracks:
+            track.settle(now)
+        everything = Totals()
+        for place, key in enumerate(self._keys):
+            if key in self._totals:
+                totals = self._totals[key]
+                totals.requests += int(self._requests[place])
+                totals.tries += int(self._requests[place])
+                everything.merge(totals)
+        everything.node_seconds = self._nodes.integral
+        hours = everything.replica_seconds / 3600
+        dollars = (
+            everything.node_seconds / 3600 * prices.node_hour
+            if prices.node_hour
+            else hours * prices.replica_hour
+        )
+        return Result(
+            label=run.label,
+            trace=run.trace,
+            seed=run.seed,
+            duration=now - self._began,
+            totals=everything,
+            waits=self._waits,
+            latencies=self._latencies,
+            cold_waits=self._cold_waits,
+            series=self.series,
+            money=Money(dollars, hours * prices.accelerators),
+            models=self._totals,
+            settings=dict(run.settings),
+            assumptions=run.world.assumptions(),
+            decisions=self._decisions,
+        )
