@@ -41,8 +41,9 @@ Progress = Callable[[float], None]
 NEVER: Final = math.inf
 FLUSH: Final = 65_536
 """So many values are gathered before they go into the histograms, all at once."""
-_SERVICES_DRAWN: Final = 0
-"""Seeds: what is drawn for requests, apart from what is drawn for anything else."""
+_SERVICES_DRAWN: Final = 101
+"""Seeds: what is drawn for requests, apart from what is drawn for anything else. Not 0: to
+numpy's seeds a trailing 0 is nothing, and a trace made with the same seed would go along."""
 
 
 class _Clock:
@@ -185,7 +186,7 @@ class Loop:
     def _block(self, block: Trace, number: int) -> None:
         """The arrivals of one block, and what happens up to the last of them."""
         run = self.run_
-        stream = np.random.SeedSequence((run.seed, _SERVICES_DRAWN, number))
+        stream = np.random.SeedSequence((run.seed, number, _SERVICES_DRAWN))
         rng = np.random.Generator(np.random.PCG64(stream))
         services = run.world.service.seconds(block, rng)
         times, which = block.times, block.which

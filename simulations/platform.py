@@ -49,7 +49,7 @@ NOWHERE = Address("simulated", 1)
 LAUNCH = LaunchConfig(command=("simulated",))
 """For models whose settings say nothing about launching: its budgets are the defaults."""
 
-_STARTS_DRAWN = 1
+_STARTS_DRAWN = 102
 """Seeds: what is drawn for starts, apart from what is drawn for anything else."""
 
 
@@ -105,7 +105,7 @@ class SimulatedPlatform:
             supervision = self._supervisions.get(spec.key)
             if supervision is None:
                 stream = np.random.SeedSequence(
-                    (self._seed, _STARTS_DRAWN, len(self._supervisions))
+                    (self._seed, len(self._supervisions), _STARTS_DRAWN)
                 )
                 self._streams[spec.key] = np.random.Generator(np.random.PCG64(stream))
                 supervision = Supervision(spec, self._ids(spec.key), "simulated")

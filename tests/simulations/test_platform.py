@@ -136,9 +136,7 @@ def test_one_that_is_scaled_away_does_not_crash() -> None:
     it.platform.drained("m-1")
     it.until(60.0)
     gone = [event.replica for event in it.told if isinstance(event, ReplicaGone)]
-    assert [(r.phase, r.reason) for r in gone] == [
-        (Phase.DRAINING, "scaled down; terminated")
-    ]
+    assert [(r.phase, r.reason) for r in gone] == [(Phase.DRAINING, "scaled down; terminated")]
 
 
 def test_starts_that_fail_lead_to_an_outage() -> None:
