@@ -15,16 +15,17 @@ from typing import cast
 import numpy as np
 
 from autoscaler import scale_to_zero
+from autoscaler.decider import Decider
 from autoscaler.evidence import Evidence, Recorder
 from autoscaler.policies import Frozen as PolicyFrozen
-from autoscaler.policies import Policy, Supply, Verdict
+from autoscaler.policies import Policy, Verdict
 from autoscaler.policies.kpa import Kpa
 from autoscaler.ring import NO_EDGE
 from autoscaler.rows import Rows
-from autoscaler.scale_to_zero import NEVER, ScaleToZero
-from autoscaler.state import UNKNOWN, State
+from autoscaler.scale_to_zero import NEVER
+from autoscaler.state import UNKNOWN
 from autoscaler.table import At, Bools, Floats, Ints, Scalar, rows_of
-from autoscaler.window import Averages, Shape, Windows
+from autoscaler.window import Averages
 from stoker.vocabulary import (
     Command,
     Decision,
@@ -49,10 +50,11 @@ class Planner:
 
     def __init__(self, policy: Policy | None = None, journal: Recorder | None = None) -> None:
         self.rows = Rows()
-        self.windows = Windows()
-        self.policy = policy or Kpa()
-        self.to_zero = ScaleToZero()
-        self.state = State()
+        self.decider = Decider(policy or Kpa())
+        self.windows = self.decider.windows
+        self.policy = self.decider.policy
+        self.to_zero = self.decider.to_zero
+        self.state = self.decider.state
         self.journal = journal
         self._configs: list[ScalingConfig] = []
         self._rates = 0
@@ -65,18 +67,10 @@ class Planner:
         row = self.rows.add(model)
         if row >= len(self._configs):
             self._configs.append(config)
-            for table in (self.policy, self.to_zero, self.state):
-                table.reserve(len(self._configs))
+            self.decider.reserve(len(self._configs))
         self._configs[row] = config
-        self.policy.configure(row, config)
-        self.to_zero.configure(row, config)
-        self.windows.place(
-            row, Shape(config.stable_window, config.panic_window, config.window_aggregation)
-        )
-        state = self.state
-        self._rates += (config.metric is Metric.RPS) - int(state.by_rate[row])
-        state.counts_starting[row] = config.count_starting_as_capacity
-        state.by_rate[row] = config.metric is Metric.RPS
+        self._rates += (config.metric is Metric.RPS) - int(self.state.by_rate[row])
+        self.decider.configure(row, config)
         if self.journal:
             self.journal.config(now, row, model, config)
         restored = self._restored.pop(model, None)
@@ -159,24 +153,11 @@ class Planner:
     def conclude(self, at: At, averages: Averages, now: float) -> Plan:
         """Decide for the rows ``at`` from given averages (one entry per row of ``at``)."""
         state = self.state
-        ready, starting = state.ready[at], state.starting[at]
-        asked = state.asked[at].copy()  # a slice is a view, and _store writes through it
-        unknown = asked < 0
-        if unknown.any():
-            asked = np.where(unknown, ready + starting, asked)
         begun = state.begun[at]
         if not begun.all():
             self._begin(at, begun, now)
-        counted = ready + starting * state.counts_starting[at]
         frozen = (self.policy.freeze(at), self.to_zero.memory.freeze(at)) if self.journal else None
-        verdict = self.policy.decide(at, averages, Supply(ready, counted), now)
-        outcome = self.to_zero.decide(
-            at,
-            verdict.wanted,
-            averages.valid,
-            scale_to_zero.Supply(ready, starting, asked),
-            now,
-        )
+        ready, starting, asked, verdict, outcome = self.decider.conclude(at, averages, now)
         changed = (
             (outcome.desired != state.desired[at])
             | (outcome.desired != asked)
@@ -188,7 +169,7 @@ class Planner:
         )
         looks = outcome.look_again != state.look_again[at]
         self._store(at, averages, verdict, outcome, now)
-        self._sleep(at, outcome.desired + ready + starting == 0)
+        self.decider.sleep(at, outcome.desired + ready + starting == 0)
         places = np.flatnonzero(changed)
         if not len(places):
             return Plan(now)
@@ -216,17 +197,6 @@ class Planner:
         state.desired[at], state.kept[at], state.look_again[at] = outcome
         state.asked[at] = outcome.desired
         state.decided[at] = now
-
-    def _sleep(self, at: At, asleep: Bools) -> None:
-        """Rows with nothing there and nothing wanted get no zeros, and start afresh later."""
-        turned = np.flatnonzero(asleep != self.state.asleep[at])
-        if not len(turned):
-            return
-        rows = rows_of(at, turned)
-        falling = asleep[turned]
-        self.state.asleep[rows] = falling
-        self.windows.set_awake(rows[falling], awake=False)
-        self.windows.set_awake(rows[~falling], awake=True)
 
     def _plan(
         self, at: At, places: Ints, asked: Floats, looks: Bools, frozen: _Frozen | None, now: float

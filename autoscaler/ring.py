@@ -73,6 +73,7 @@ class Ring:
         self.slots = Slots()
         self.buckets = np.zeros((self.blocks, 0))
         self.rows = np.zeros(0, dtype=np.int64)
+        self._dense = True
         self._weights = _weights(self.blocks)
         self._weights_panic = _weights(self.panic_blocks)
 
@@ -89,7 +90,16 @@ class Ring:
                 [self.rows, np.zeros(self.slots.room - len(self.rows), dtype=np.int64)]
             )
         self.rows[slot] = row
+        self._dense &= row == self.rows[0] + slot
         return slot
+
+    @property
+    def places(self) -> At:
+        """The rows of all slots, in their order: a slice where they follow each other."""
+        if self._dense:
+            first = int(self.rows[0]) if self.used else 0
+            return slice(first, first + self.used)
+        return self.rows[: self.used]
 
     def remove(self, slot: int) -> int:
         """Free ``slot``; returns the row that now lives there (its own if it was the last)."""
@@ -100,6 +110,7 @@ class Ring:
         self.slots.put(slot, self.slots.take(end))
         self.slots.reset(end)
         self.rows[slot] = moved
+        self._dense &= slot == end
         self.used = end
         return moved
 
@@ -143,33 +154,52 @@ class Ring:
         if late < self.panic_blocks:
             slots.total_panic[at] += values
 
+    def fill(self, second: int, values: Floats) -> None:
+        """``open``, and ``add_load`` for those of all slots whose value is above 0."""
+        self.advance(second)
+        block = second // self.block
+        late = self.edge // self.block - block
+        slots, every = self.slots, slice(0, self.used)
+        self._write(second, every, slots.awake[every] | (values > 0))
+        if late >= self.blocks:
+            return
+        self.buckets[block % self.blocks, every] += values
+        slots.total[every] += values
+        if late < self.panic_blocks:
+            slots.total_panic[every] += values
+
     def _write(self, second: int, at: At, where: Bools | None) -> None:
         """Move first and last writes for a write in ``second`` at ``at`` (``where`` true)."""
         slots = self.slots
         last = slots.last[at]
         block = second // self.block
+        in_order = second >= self.edge
         for first, total, blocks in (
-            (slots.first, slots.total, self.blocks),
             (slots.first_panic, slots.total_panic, self.panic_blocks),
+            (slots.first, slots.total, self.blocks),
         ):
             # Nothing within the window before this second: its history begins anew.
             fresh = last < (block - blocks + 1) * self.block
-            early = (first[at] > second) & (last < second + blocks * self.block)
-            anew = fresh | early
             if where is not None:
-                anew &= where
+                fresh &= where
+            anew = fresh
+            if not in_order:
+                early = (first[at] > second) & (last < second + blocks * self.block)
+                anew = fresh | (early if where is None else early & where)
             if anew.any():
                 first[at] = np.where(anew, second, first[at])
-                total[at] = np.where(fresh & anew, 0.0, total[at])
+                total[at] = np.where(fresh, 0.0, total[at])
+            elif in_order:
+                break  # who has something in the panic window has it in the longer one
         moved = np.maximum(last, second)
         slots.last[at] = moved if where is None else np.where(where, moved, last)
 
-    def forget(self, slot: int) -> None:
-        """Empty one slot's history."""
-        self.buckets[:, slot] = 0.0
-        awake = bool(self.slots.awake[slot])
-        self.slots.reset(slot)
-        self.slots.awake[slot] = awake
+    def forget(self, at: Ints) -> None:
+        """Empty the histories of the slots ``at``."""
+        self.buckets[:, at] = 0.0
+        for name, default in Slots.DEFAULTS.items():
+            if name != "awake":
+                getattr(self.slots, name)[at] = default
 
     def averages(self, at: At) -> Averages:
         """Both averages for the slots ``at``, at the ring's edge."""

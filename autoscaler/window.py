@@ -73,6 +73,13 @@ class Windows:
         for ring, at, where in self._parts(rows):
             ring.add_load(second, at, values if where is None else values[where])
 
+    def fill(self, second: int, values: Floats) -> None:
+        """``open``, and ``add`` for all rows: ``values[row]`` for each row that has a window."""
+        self.opened = max(self.opened, second)
+        self._edge = max(self._edge, second)
+        for ring in self._order:
+            ring.fill(second, values[ring.places])
+
     def set_awake(self, rows: Ints, awake: bool) -> None:
         """Rows that sleep get no zeros by ``open``, and falling asleep empties their window.
 
@@ -83,8 +90,7 @@ class Windows:
         for ring, at, _ in self._parts(rows):
             ring.slots.awake[at] = awake
             if not awake:
-                for slot in at:
-                    ring.forget(int(slot))
+                ring.forget(at)
 
     def averages(self, now: float, count: int, rows: Ints | None = None) -> Averages:
         """Averages at ``now`` for ``rows``, or for the first ``count`` rows when None.
@@ -103,7 +109,7 @@ class Windows:
         if rows is None:
             for ring in self._order:
                 part = ring.averages(slice(0, ring.used))
-                to = ring.rows[: ring.used]
+                to = ring.places
                 for column, values in zip(result, part, strict=True):
                     column[to] = values
         else:
@@ -132,7 +138,7 @@ class Windows:
         edge = cast(int, state["edge"]) + shift
         self._edge = max(self._edge, edge)
         ring.advance(edge)
-        ring.forget(slot)
+        ring.forget(np.array([slot]))
         blocks = (np.array(state["seconds"], dtype=np.int64) + shift) // ring.block
         values = np.array(state["values"], dtype=np.float64)
         age = ring.edge // ring.block - blocks

@@ -255,3 +255,46 @@ def test_the_running_second_is_not_taken_for_silence() -> None:
     assert averages(target, 12.4)[:2] == (8.0, 8.0)
     # Two seconds without a report are not a report that is under way.
     assert averages(target, 13.4)[1] == 0.0
+
+
+shapes = st.builds(
+    Shape, st.sampled_from([6.0, 8.0]), st.sampled_from([1.0, 4.0]), st.sampled_from(Aggregation)
+)
+steps = st.tuples(
+    st.integers(-3, 4),
+    st.lists(st.sampled_from([0.0, 0.0, 1.5, 7.0]), min_size=5, max_size=5),
+    st.lists(st.booleans(), min_size=5, max_size=5),
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(shapes, min_size=5, max_size=5), st.lists(steps, max_size=12), st.booleans())
+def test_all_rows_at_once_are_as_one_after_the_other(
+    shapes: list[Shape], steps: list[tuple[int, list[float], list[bool]]], removes: bool
+) -> None:
+    """``fill`` leaves what ``open`` and ``add`` of those with load leave, late seconds too."""
+    together, apart = Windows(), Windows()
+    for target in (together, apart):
+        for row, shape in enumerate(shapes):
+            target.place(row, shape)
+        if removes:
+            target.remove(1)
+            target.place(1, shapes[1])
+    second = 100
+    for ahead, values, awake in steps:
+        at = second + ahead
+        second = max(second, at)
+        loads = np.array(values)
+        for target in (together, apart):
+            for row, state in enumerate(awake):
+                target.set_awake(np.array([row]), state)
+        together.fill(at, loads)
+        apart.open(at)
+        some = np.flatnonzero(loads > 0)
+        apart.add(at, some, loads[some])
+        for ours, theirs in zip(
+            together.averages(second + 1, 5), apart.averages(second + 1, 5), strict=True
+        ):
+            assert ours.tolist() == theirs.tolist()
+    for row in range(5):
+        assert together.take(row) == apart.take(row)
