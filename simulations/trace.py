@@ -33,7 +33,8 @@ class Source(Protocol):
     def blocks(self) -> Iterator[Trace]:
         """Its arrivals in consecutive stretches of time, each with this source's ``models``.
 
-        Times count from the source's beginning in every block. A second call gives the same.
+        Times count from the source's beginning in every block; its ``duration`` is where its
+        stretch ends. A second call gives the same.
         """
 
 
@@ -104,6 +105,10 @@ class Trace:
         which = renamed[self.which]
         part = self._taken(np.flatnonzero(which >= 0))
         return replace(part, models=chosen, which=which[which >= 0])
+
+    def as_one(self, key: ModelKey) -> Trace:
+        """The same arrivals, all for one model."""
+        return replace(self, models=(key,), which=np.zeros_like(self.which))
 
     def _taken(self, at: slice | NDArray[np.int64]) -> Trace:
         return replace(

@@ -10,7 +10,8 @@
     ├── ListenError          an address cannot be bound
     ├── CertificateError     a certificate and its key cannot be used
     ├── ControlError         a running Stoker could not be asked (stoker status, explain)
-    └── WorkerError          a worker process cannot start, or has ended
+    ├── WorkerError          a worker process cannot start, or has ended
+    └── TraceError           a trace cannot be read, made or written
 """
 
 from __future__ import annotations
@@ -90,3 +91,7 @@ class ControlError(StokerError):
 
 class WorkerError(StokerError):
     """A worker process cannot start, or has ended before it answered."""
+
+
+class TraceError(StokerError):
+    """A trace cannot be read, made or written: names the file, the line and what is there."""
