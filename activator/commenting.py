@@ -15,15 +15,12 @@ from activator.settling import Settling
 from activator.stream_flag import accepts, asks_for_stream
 
 if TYPE_CHECKING:
-    from activator.models import Model
     from activator.spool import SpoolFile
 
 
 class Commenting(Settling):
     """The comments of an exchange."""
 
-    # The model that it was for, when another is to answer: see ``activator.waiting``.
-    instead_of: Model | None = None
     _comments: asyncio.TimerHandle | None = None
     _looked = False  # at all of the body
 

@@ -43,9 +43,14 @@ _COMBINED_TIME: Final = "%d/%b/%Y:%H:%M:%S +0000"
 class Story:
     """What one request has met so far."""
 
-    __slots__ = ("attempts", "replica", "spans", "ticket")
+    __slots__ = ("arrival", "attempts", "passed_on", "replica", "sent", "spans", "ticket")
 
     def __init__(self, ticket: Ticket | None) -> None:
+        # For activator.arrivals: its number (0: nobody records it), when its replica got it
+        # (0: none has it), whether another process tells of its end.
+        self.arrival = 0
+        self.sent = 0.0
+        self.passed_on = False
         self.ticket = ticket
         self.replica = ""
         self.attempts = 0
@@ -62,12 +67,32 @@ def make_observer(activator: Activator, before: Observer | None = None) -> Obser
     access_log = old
     if process.access_log != ("" if old is None else old.path):
         access_log = _open(process.access_log) if process.access_log else None
-    debug = log.isEnabledFor(DEBUG)
-    wanted = access_log or process.tracing is not TracingSetting.OFF or process.log_sample or debug
+    observer = _made(activator, access_log, before)
     if old is not None and old is not access_log:
         old.flush()
         activator.access_log_dropped += old.dropped
         activator.spawn(_let_go(activator, old))
+    return observer
+
+
+def tapped(activator: Activator) -> Observer | None:
+    """The observer now that arrivals are, or are no longer, recorded; all else as before."""
+    before = activator.observer
+    return _made(activator, None if before is None else before.access_log, before)
+
+
+def _made(
+    activator: Activator, access_log: AccessLog | None, before: Observer | None
+) -> Observer | None:
+    process = activator.process
+    debug = log.isEnabledFor(DEBUG)
+    wanted = (
+        access_log is not None
+        or process.tracing is not TracingSetting.OFF
+        or process.log_sample
+        or debug
+        or activator.tap is not None
+    )
     return Observer(activator, process, access_log, debug=debug, before=before) if wanted else None
 
 
@@ -103,6 +128,7 @@ class Observer:
     ) -> None:
         self._activator = activator
         self.access_log = access_log
+        self.tap = activator.tap
         self._debug = debug
         self._sampler = Sampler(process.log_sample) if process.log_sample else None
         self._tidies = process.tracing is not TracingSetting.OFF
@@ -130,6 +156,8 @@ class Observer:
             story.ticket = ticket  # another model's: it was asked instead
         else:
             story = request.story = Story(ticket)
+            if self.tap is not None:
+                self.tap.admitted(request, story)
             if self._tracing is not None:
                 story.spans = self._tracing.begin(request)
             if self._tidies:
@@ -147,6 +175,12 @@ class Observer:
                 active=throttler.active,
                 ready=throttler.ready_replicas,
             )
+
+    def stood_in(self, request: Request) -> None:
+        """Not admitted: a placeholder answers. Its model is wanted all the same."""
+        if self.tap is not None:
+            story = request.story = Story(None)
+            self.tap.admitted(request, story)
 
     def held(self, request: Request, now: float, refused: str) -> None:
         """A hold is over."""
@@ -171,6 +205,8 @@ class Observer:
             return  # it was under way already when this observer was made
         story.replica = backend.replica_id
         story.attempts += 1
+        if self.tap is not None:
+            self.tap.forwarding(story, backend.replica_id, self._activator.clock.now())
         if story.spans is not None and self._tracing is not None:
             self._tracing.forwarding(story.spans, request, backend.replica_id)
         if self._debug:
@@ -187,6 +223,8 @@ class Observer:
     def attempt_failed(self, request: Request, why: str, now: float) -> None:
         """The replica failed it before its answer began."""
         story = request.story
+        if story is not None and self.tap is not None:
+            self.tap.attempt_failed(story)
         if story is not None and story.spans is not None and self._tracing is not None:
             self._tracing.attempt_failed(story.spans, why, now)
 
@@ -197,6 +235,8 @@ class Observer:
             story = Story(None)
             if self._tracing is not None:
                 story.spans = self._tracing.begin(request)
+        elif self.tap is not None:
+            self.tap.ended(request, story, now)
         if story.spans is not None and self._tracing is not None:
             self._tracing.ended(story.spans, request, status, now)
         if request.client.is_peer:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from activator.arrivals import ARRIVAL
 from activator.claims import DEADLINE, TENANT
 from activator.http1 import ClientConnection
 from activator.peer_link import connect
@@ -88,10 +89,12 @@ class PeerPool(Pool):
             if name == DEADLINE and ticket.hard_deadline is not None:
                 left = ticket.hard_deadline - self.activator.clock.now()
                 lines.append(b"%b: %.3f\r\n" % (DEADLINE, left))
-            elif name not in (HOP, TENANT):
+            elif name not in (HOP, TENANT, ARRIVAL):
                 lines.append(b"%b: %b\r\n" % (name, value))
         if ticket.tenant:
             lines.append(b"%b: %b\r\n" % (TENANT, ticket.tenant.encode("latin-1")))
+        if self.activator.tap is not None:
+            lines.append(self.activator.tap.line(exchange))
         return b"".join(lines)
 
     def end_unanswered(self) -> None:

@@ -103,6 +103,8 @@ class Request:
     ticket: Ticket | None = None
     upstream: ReplicaConnection | None = None
     model: Model | None = None
+    # The model that it was for, when another is to answer: see ``activator.waiting``.
+    instead_of: Model | None = None
     held_at = 0.0
     waited = 0.0  # how long it was held, all its holds together
     cause: Cause | None = None  # of its last hold

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from activator.admission import Admission
+from activator.arrivals import Tap
 from activator.body import Replays
 from activator.claims import make_tenants
 from activator.cluster import Cluster
@@ -21,7 +22,7 @@ from activator.drain import drain
 from activator.exchange import Exchange
 from activator.http1 import ClientConnection
 from activator.models import Model
-from activator.observer import Observer, make_observer
+from activator.observer import Observer, make_observer, tapped
 from activator.pool import Pool
 from activator.replica_tls import Contexts
 from activator.reporter import Reporter
@@ -136,6 +137,7 @@ class Activator:
         self.retiring = False  # draining, but another activator goes on in its place
         # Access log, spans, lines about requests that went well; None while none is wanted.
         self.observer: Observer | None = None
+        self.tap: Tap | None = None
         self.access_log_dropped = 0
         # Of lines about refusals and failures, by model and reason.
         self._log_limit: LogLimit[tuple[str, str]] = LogLimit(process.log_lines_per_second)
@@ -237,6 +239,11 @@ class Activator:
             self.observer = make_observer(self, self.observer)
         except SettingsError as caught:
             log.error("the access log goes on as before: %s", caught)
+
+    def record(self, tap: Tap | None) -> None:
+        """Tell ``tap`` of arrivals from now on; None: nobody records them any more."""
+        self.tap = tap
+        self.observer = tapped(self)
 
     def _set_tenancy(self, process: ProcessConfig) -> None:
         self.tenants = make_tenants(process.tenancy, process.tenant_header, self._tenant_secret)

@@ -76,6 +76,8 @@ class Waiting(Commenting):
             head_only=self.method == b"HEAD",
         )
         model.count(placeholder.status, now - self.arrived)
+        if activator.observer is not None:
+            activator.observer.stood_in(self)
         self._send_own(data, placeholder.status)
 
     def _wake(self, model: Model, now: float) -> None:

@@ -10,16 +10,18 @@ import inspect
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from stoker.admin_arrivals import stream
 from stoker.admin_token import AdminToken
-from stoker.errors import ListenError
+from stoker.arrivals import Recording, Recordings
+from stoker.errors import ControlError, ListenError
 from stoker.exposition import Exposition
 from stoker.sockets import bind
-from stoker.vocabulary import Address
+from stoker.vocabulary import Address, ModelKey
 
 log = logging.getLogger("stoker.admin")
 
@@ -34,11 +36,20 @@ _T = TypeVar("_T")
 Maybe: TypeAlias = _T | Awaitable[_T]
 
 
+class Arrivals(NamedTuple):
+    """Arrivals to be recorded: by whom, how one begins with it, which model a name means."""
+
+    recordings: Recordings
+    begin: Callable[[Sequence[ModelKey]], Recording]
+    named: Callable[[str], ModelKey | None]
+
+
 class Admin:
     """``models`` lists every model's state; ``explain`` tells all about one, None: unknown.
 
     ``ready`` answers ``/readyz``: whether, and why not. ``refresh`` is awaited before a scrape:
     where readings have to be fetched first. The others may be coroutine functions for that.
+    ``arrivals``: what can be recorded; None: nothing.
     All but ``open_paths`` ask for ``token``, if there is one.
     """
 
@@ -52,6 +63,7 @@ class Admin:
         *,
         refresh: Callable[[], Awaitable[None]] | None = None,
         workers: Callable[[], Sequence[Document]] = tuple,
+        arrivals: Arrivals | None = None,
         token: AdminToken | None = None,
         open_paths: tuple[str, ...] = (),
     ) -> None:
@@ -62,6 +74,7 @@ class Admin:
         self._ready = ready
         self._refresh = refresh
         self._workers = workers
+        self._arrivals = arrivals
         self._token = token or AdminToken()
         self._open_paths = open_paths
         self._runner: web.AppRunner | None = None
@@ -78,6 +91,7 @@ class Admin:
                 web.get("/api/models", self._get_models),
                 web.get("/api/explain/{model:.+}", self._get_explain),
                 web.get("/api/workers", self._get_workers),
+                web.get("/api/arrivals", self._get_arrivals),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -128,11 +142,28 @@ class Admin:
     async def _get_explain(self, request: web.Request) -> web.Response:
         name = request.match_info["model"]
         document = await _got(self._explain(name))
-        if document is None:
-            known = ", ".join(sorted(str(m["model"]) for m in await _got(self._models()))[:20])
-            message = f"no model named {name!r}; known: {known or 'none'}"
-            return web.json_response({"error": message}, status=404)
-        return web.json_response(document)
+        return await self._unknown(name) if document is None else web.json_response(document)
+
+    async def _unknown(self, name: str) -> web.Response:
+        known = ", ".join(sorted(str(m["model"]) for m in await _got(self._models()))[:20])
+        message = f"no model named {name!r}; known: {known or 'none'}"
+        return web.json_response({"error": message}, status=404)
+
+    async def _get_arrivals(self, request: web.Request) -> web.StreamResponse:
+        arrivals = self._arrivals
+        if arrivals is None:
+            return web.json_response({"error": "arrivals cannot be recorded here"}, status=404)
+        models: list[ModelKey] = []
+        for name in request.query.getall("model", ()):
+            key = arrivals.named(name)
+            if key is None:
+                return await self._unknown(name)
+            models.append(key)
+        try:
+            recording = arrivals.begin(models)
+        except ControlError as caught:
+            return web.json_response({"error": str(caught)}, status=503)
+        return await stream(request, arrivals.recordings, recording)
 
 
 async def _got(value: Maybe[_T]) -> _T:

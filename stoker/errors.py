@@ -9,9 +9,11 @@
     │   └── PlatformClosedError  used after close()
     ├── ListenError          an address cannot be bound
     ├── CertificateError     a certificate and its key cannot be used
-    ├── ControlError         a running Stoker could not be asked (stoker status, explain)
-    ├── WorkerError          a worker process cannot start, or has ended
-    └── TraceError           a trace cannot be read, made or written
+    ├── ControlError         a running Stoker could not be asked (stoker status, explain, record)
+    ├── OutputError          a file that was asked for cannot be written
+    ├── JournalError         a decision journal cannot be read
+    ├── TraceError           a trace cannot be read, made or written
+    └── WorkerError          a worker process cannot start, or has ended
 """
 
 from __future__ import annotations
@@ -87,6 +89,14 @@ class CertificateError(StokerError):
 
 class ControlError(StokerError):
     """A running Stoker could not be asked."""
+
+
+class OutputError(StokerError):
+    """A file that was asked for cannot be written: names it and why."""
+
+
+class JournalError(StokerError):
+    """A decision journal cannot be read, or holds no answer: names file and line, or the range."""
 
 
 class WorkerError(StokerError):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stoker import __version__
+from stoker.cli.record_flags import add_record
 from stoker.errors import StokerError
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ def _run(arguments: argparse.Namespace) -> int:
             from stoker.cli.ask import run_status
 
             return run_status(_asking(arguments), sys.stdout, as_json=arguments.json)
+        case "record":
+            from stoker.cli.record import run_record
+
+            return run_record(
+                _asking(arguments),
+                arguments.output,
+                sys.stdout,
+                duration=arguments.duration,
+                models=arguments.models,
+            )
         case _:
             from stoker.cli.ask import run_explain
 
@@ -84,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="the models of a running Stoker")
     explain = commands.add_parser("explain", help="why a model has the replicas it has")
     explain.add_argument("model", metavar="MODEL", help="NAME or NAMESPACE/NAME")
-    for asking in (status, explain):
+    record = add_record(commands)
+    for asking in (status, explain, record):
         asking.add_argument(
             "--admin",
             metavar="HOST:PORT",
@@ -96,5 +108,6 @@ def _parser() -> argparse.ArgumentParser:
             metavar="FILE",
             help="the file with the admin token; else STOKER_ADMIN_TOKEN is sent, if it is set",
         )
+    for asking in (status, explain):
         asking.add_argument("--json", action="store_true", help="print the raw answer")
     return parser

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 from urllib.parse import quote
@@ -36,18 +38,47 @@ def read_token(file: str | None) -> str:
         raise ControlError(f"--token-file = {file}: {why}; name the file that holds it") from None
 
 
-def ask(asked: Asked, path: str) -> Any:
-    """The JSON document at ``path``. Raises ControlError when nobody answers, or with a no."""
+@contextmanager
+def asking(
+    asked: Asked, path: str, timeout: float = TIMEOUT_SECONDS
+) -> Iterator[http.client.HTTPResponse]:
+    """The answer (200) at ``path``, to be read. Raises ControlError when nobody answers, or
+    with a no; what is raised while it is read is the caller's.
+    """
     admin, token = asked
     host, _, port = admin.rpartition(":")
     if not host or not port.isdecimal():
         raise ControlError(f"--admin = {admin}: not HOST:PORT, for example 127.0.0.1:8081")
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=TIMEOUT_SECONDS)
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout)
+    with closing(connection):
+        with _told(admin):
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            text = b"" if answer.status == 200 else answer.read()
+        if answer.status == 200:
+            yield answer
+            return
+        document = _read(text, admin)
+        if answer.status == 401:
+            how = "name its file with --token-file, or set STOKER_ADMIN_TOKEN"
+            raise ControlError(f"{document.get('error', 'a token is asked for')}; {how}")
+        raise ControlError(str(document.get("error", f"status {answer.status}")))
+
+
+def ask(asked: Asked, path: str) -> Any:
+    """The JSON document at ``path``. Raises ControlError when nobody answers, or with a no."""
+    with asking(asked, path) as answer:
+        with _told(asked.admin):
+            text = answer.read()
+        return _read(text, asked.admin)
+
+
+@contextmanager
+def _told(admin: str) -> Iterator[None]:
+    """What goes wrong between here and there, for people."""
     try:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        text = answer.read()
+        yield
     except OSError as caught:
         raise ControlError(
             f"no Stoker answers on {admin}: {caught.strerror or caught};"
@@ -57,18 +88,13 @@ def ask(asked: Asked, path: str) -> Any:
         raise ControlError("the admin token holds characters that no header can carry") from None
     except http.client.HTTPException as caught:
         raise ControlError(f"what answers on {admin} is no Stoker: {caught!r}") from None
-    finally:
-        connection.close()
+
+
+def _read(text: bytes, admin: str) -> Any:
     try:
-        document = json.loads(text)
+        return json.loads(text)
     except ValueError:
         raise ControlError(f"what answers on {admin} is no Stoker's admin port") from None
-    if answer.status == 401:
-        how = "name its file with --token-file, or set STOKER_ADMIN_TOKEN"
-        raise ControlError(f"{document.get('error', 'a token is asked for')}; {how}")
-    if answer.status != 200:
-        raise ControlError(str(document.get("error", f"status {answer.status}")))
-    return document
 
 
 def run_status(asked: Asked, out: TextIO, *, as_json: bool) -> int:

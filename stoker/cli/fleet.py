@@ -17,12 +17,14 @@ from typing import Any, Self
 from activator.server import DEFAULT_LISTENER
 from autoscaler.journal import Journal
 from autoscaler.reconciler import Autoscaler
-from stoker.admin import Admin
+from stoker.admin import Admin, Arrivals
 from stoker.admin_token import VARIABLE, AdminToken
+from stoker.arrivals import Batch, Recording, Recordings
 from stoker.cli.crew import LAST_WORDS_SECONDS, Crew
 from stoker.cli.documents import Documents
 from stoker.cli.merging import merged
 from stoker.cli.seen import Seen, summed
+from stoker.cli.shares import worker_name
 from stoker.cli.totals import Totals
 from stoker.cli.worker import Look
 from stoker.clock import SystemClock
@@ -96,6 +98,12 @@ class Fleet:
         self._asking = Lock()
         # Each worker is a reporter; what it said last is answered for it when it is gone.
         self._reports: dict[int, StatColumns] = {}
+        # Those that have said Goodbye and are about to be gone.
+        self._bidden: set[int] = set()
+        self.recordings = Recordings(
+            lambda on: self.crew.tell(messages.Record(on)),
+            lambda: [worker.number for worker in self.crew.roster.serving()],
+        )
         exposition = Exposition(
             [
                 self._totals.readings,
@@ -116,6 +124,7 @@ class Fleet:
             open_paths=process.admin_open_paths,
             refresh=self._collect,
             workers=self.crew.documents,
+            arrivals=Arrivals(self.recordings, self._record, self._documents.named),
         )
         self._tasks: list[Task[None]] = []
 
@@ -202,6 +211,7 @@ class Fleet:
                 await task
         await self.autoscaler.close()
         await self.crew.close()
+        self.recordings.end("Stoker has stopped")
         self.feed.close()
         self._close_queues()
         await self.platform.close()
@@ -217,6 +227,7 @@ class Fleet:
             self.autoscaler.estimator,
             token=self._token,
             relay_logs=self._relay_logs,
+            recording=self.recordings.active,
         )
 
     def _heard(self, worker: int, message: object) -> None:
@@ -226,7 +237,10 @@ class Fleet:
                 self.autoscaler.report(message)
             case Poke():
                 self.autoscaler.poke(message)
+            case Batch():
+                self.recordings.feed(worker, message)
             case messages.Goodbye(readings, seen, left):
+                self._bidden.add(worker)
                 self._totals.update(worker, readings)
                 self._seen[worker] = dict(seen)
                 if left:
@@ -237,6 +251,10 @@ class Fleet:
                 self.feed.take(worker, message)
 
     def _worker_gone(self, worker: int) -> None:
+        if worker not in self._bidden:
+            why = "ended without a last word: up to a second of what it knew is missing"
+            self.recordings.note(f"{worker_name(worker)} {why}")
+        self._bidden.discard(worker)
         self.feed.leave(worker)
         self._totals.ended(worker)
         self._retire_seen(worker)
@@ -317,6 +335,9 @@ class Fleet:
         while True:
             await sleep(COLLECT_SECONDS)
             await self._collect()
+
+    def _record(self, models: Sequence[ModelKey]) -> Recording:
+        return self.recordings.open(self.clock.now(), self.clock.wall(), models)
 
     def _sum(self, key: ModelKey) -> Seen:
         return summed([states[key] for states in self._seen.values() if key in states])

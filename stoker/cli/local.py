@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import os
 from asyncio import Task, get_running_loop
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from activator.arrivals import Tap
 from activator.cluster import Cluster
 from activator.server import Activator
 from autoscaler.journal import Journal
 from autoscaler.reconciler import Autoscaler
-from stoker.admin import Admin
+from stoker.admin import Admin, Arrivals
 from stoker.admin_token import VARIABLE, AdminToken
+from stoker.arrivals import Recording, Recordings
 from stoker.cli.documents import Documents
 from stoker.cli.seen import Seen, seen
+from stoker.cli.tapping import Tapping
 from stoker.clock import SystemClock
 from stoker.config_file import ConfigFile, Refused, Reloaded
 from stoker.exposition import Exposition
@@ -57,6 +60,8 @@ class LocalStoker:
             eta=self.autoscaler.eta,
             cluster=Cluster.configured(process),
         )
+        self._tapping = Tapping(self.activator, Tap(), lambda batch: self.recordings.feed(0, batch))
+        self.recordings = Recordings(self._tapping.switch)
         exposition = Exposition(
             [
                 self.activator.reading_parts,
@@ -75,6 +80,7 @@ class LocalStoker:
             self._ready,
             token=AdminToken(process.admin_token_file, os.environ.get(VARIABLE, "")),
             open_paths=process.admin_open_paths,
+            arrivals=Arrivals(self.recordings, self._record, self._documents.named),
         )
         self._watching: Task[None] | None = None
 
@@ -130,8 +136,11 @@ class LocalStoker:
         await self.autoscaler.close()
         self.link.attach(None)
         await self.activator.close()
+        self._tapping.last()
+        self.recordings.end("Stoker has stopped")
         await self.platform.close()
         await self.admin.close()
+        await self._tapping.close()
         self.journal.close()
 
     # --- changes ---
@@ -178,6 +187,9 @@ class LocalStoker:
             "requests": self.activator.models[key].explain(self.clock.now()),
             **self.autoscaler.explain(key),
         }
+
+    def _record(self, models: Sequence[ModelKey]) -> Recording:
+        return self.recordings.open(self.clock.now(), self.clock.wall(), models)
 
     def _readings(self) -> Iterator[Reading]:
         yield Reading(LOST_REPORTS, ("report",), self.link.lost_reports)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import uvloop
 
+from activator.arrivals import Tap
 from activator.cluster import Cluster
 from activator.drain import drain
 from activator.server import Activator, Listening
@@ -27,6 +28,7 @@ from autoscaler.census import Census
 from stoker.cli import worker_logs
 from stoker.cli.seen import Seen, seen
 from stoker.cli.shares import share, without_names, worker_name
+from stoker.cli.tapping import Tapping
 from stoker.clock import SystemClock
 from stoker.errors import StokerError
 from stoker.estimate import Estimator
@@ -93,6 +95,7 @@ class Worker:
         self.estimator = Estimator()
         self.activator: Activator
         self.cluster: Cluster
+        self._tapping: Tapping
         self._linked = False
         self._servers: dict[tuple[str, int], Listening] = {}
         self._listening: tuple[int, ...] = ()
@@ -150,6 +153,12 @@ class Worker:
             eta=self._eta,
             cluster=self.cluster,
         )
+        tap = Tap(self._arguments.number, shared=True)
+        # A channel that is behind gets nothing: the tap counts what it cannot keep meanwhile.
+        self._tapping = Tapping(
+            self.activator, tap, self.channel.send, lambda: not self.channel.behind
+        )
+        self._tapping.switch(begin.recording)
 
     async def _finish(self, end: messages.Retire | messages.Stop | None) -> None:
         left = 0
@@ -162,6 +171,8 @@ class Worker:
                 task.cancel()
             await asyncio.gather(drained, hurried, return_exceptions=True)
         await self.activator.close()
+        self._tapping.last()
+        await self._tapping.close()
         self.activator.reporter.report(self.clock.now())
         readings = tuple(reading for part in self._reading_parts() for reading in part)
         self.channel.send(messages.Goodbye(readings, self._seen(), left))
@@ -211,6 +222,8 @@ class Worker:
                 self._set_peers(members)
             case messages.ReopenLogs():
                 self.activator.reopen_logs()
+            case messages.Record(on):
+                self._tapping.switch(on)
             case messages.Listen(queues):
                 self._listen(queues)
             case messages.Retire() | messages.Stop():

@@ -1,8 +1,8 @@
 """What the processes of one Stoker tell each other, beside platform events and load.
 
-As they are go ``ModelEvent`` and ``ReplicaEvent`` to a worker, and ``StatColumns``, ``Poke``
-and ``PlatformEvent`` from it. Times are monotonic: the same clock for all processes of a
-machine.
+As they are go ``ModelEvent`` and ``ReplicaEvent`` to a worker, and ``StatColumns``, ``Poke``,
+``PlatformEvent`` and ``Batch`` (arrivals) from it. Times are monotonic: the same clock for all
+processes of a machine.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Begin:
     """The first message: what a worker has to know before it serves.
 
     ``estimator`` has seen every start up to now; the worker's own goes on from it. ``token``:
-    by which workers know each other. ``relay_logs``: send log lines here.
+    by which workers know each other. ``relay_logs``: send log lines here. ``recording``: see
+    ``Record``.
     """
 
     process: ProcessConfig
@@ -50,6 +51,7 @@ class Begin:
     estimator: Estimator
     token: bytes
     relay_logs: bool
+    recording: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,13 @@ class Settings:
 @dataclass(frozen=True, slots=True)
 class ReopenLogs:
     """Open the access log anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Somebody records arrivals, or nobody does any more: send a ``Batch`` now and then."""
+
+    on: bool
 
 
 @dataclass(frozen=True, slots=True)
