@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable
+from contextlib import suppress
 
 _RESET = select.EPOLLHUP | select.EPOLLERR
 _LEFT = select.EPOLLRDHUP | _RESET
@@ -26,22 +27,35 @@ class Departures:
     def watch(self, fd: int, callback: Callable[[], None], *, half_open: bool = False) -> None:
         """Watch ``fd`` until ``unwatch``. Watching it again replaces the callback.
 
-        ``half_open``: a peer that only ends its sending side has not left.
+        ``half_open``: a peer that only ends its sending side has not left. Nothing is watched
+        if the socket is closed already: its owner is about to be told so.
         """
-        if fd not in self._callbacks:
-            self._epoll.register(fd, _RESET if half_open else _LEFT)
+        mask = _RESET if half_open else _LEFT
+        try:
+            self._epoll.register(fd, mask)
+        except FileExistsError:
+            self._epoll.modify(fd, mask)
+        except OSError:
+            return
         self._callbacks[fd] = callback
 
-    def unwatch(self, fd: int) -> None:
-        """Idempotent. Must come before the socket is closed: the number may be reused."""
-        if self._callbacks.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+    def unwatch(self, fd: int, callback: Callable[[], None]) -> None:
+        """End the watch that has this callback. Idempotent.
+
+        It may come late: a TLS transport closes its socket one turn of the loop before it says
+        that the connection is lost. The kernel has ended the watch by then, and the number may
+        be that of another socket, which may be watched too.
+        """
+        if self._callbacks.get(fd) == callback:
+            del self._callbacks[fd]
+            with suppress(OSError):
+                self._epoll.unregister(fd)
 
     def _ready(self) -> None:
         for fd, _ in self._epoll.poll(0):
             callback = self._callbacks.get(fd)
-            self.unwatch(fd)
             if callback is not None:
+                self.unwatch(fd, callback)
                 callback()
 
     def __len__(self) -> int:

@@ -126,7 +126,7 @@ class ClientConnection(Parsing):
         self.closing = True
         self.activator.connections.discard(self)
         self.activator.connection_closed()
-        self.activator.departures.unwatch(self.fd)
+        self.activator.departures.unwatch(self.fd, self.departed)
         if self._turned_away:
             self.activator.turning_away -= 1
         exchange, self.exchange, self._receiving = self.exchange, None, None
@@ -216,7 +216,7 @@ class ClientConnection(Parsing):
         ):
             return
         self._paused = False
-        self.activator.departures.unwatch(self.fd)
+        self.activator.departures.unwatch(self.fd, self.departed)
         self._body_due = self.activator.clock.now() + self.activator.process.body_timeout
         self.transport.resume_reading()
 
@@ -236,7 +236,7 @@ class ClientConnection(Parsing):
     def hand_over(self, end: asyncio.BufferedProtocol) -> None:
         """From here on the connection is one end of a tunnel. It stays unread until it says."""
         self._parser = cast(HttpRequestParser, None)
-        self.activator.departures.unwatch(self.fd)
+        self.activator.departures.unwatch(self.fd, self.departed)
         self.transport.set_protocol(end)
 
     def close(self) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
+from collections.abc import Callable
 
 from activator.departures import Departures
 from tests.activator.world import until
@@ -70,10 +72,14 @@ async def test_unwatched_peers_may_leave() -> None:
     left: list[str] = []
     near, far = pair()
     other, its_far = pair()
+
+    def second() -> None:
+        left.append("second")
+
     departures.watch(near.fileno(), lambda: left.append("first"))
-    departures.watch(near.fileno(), lambda: left.append("second"))
-    departures.unwatch(near.fileno())
-    departures.unwatch(near.fileno())
+    departures.watch(near.fileno(), second)
+    departures.unwatch(near.fileno(), second)
+    departures.unwatch(near.fileno(), second)
     far.close()
     departures.watch(other.fileno(), lambda: left.append("other"))
     its_far.close()
@@ -103,14 +109,16 @@ async def test_many_at_once_and_one_that_unwatches_another() -> None:
     departures = Departures(asyncio.get_running_loop())
     pairs = [pair() for _ in range(50)]
     left: list[int] = []
+    watches: dict[int, Callable[[], None]] = {}
     for near, _ in pairs:
 
         def callback(fd: int = near.fileno()) -> None:
             left.append(fd)
             if len(left) == 1:
                 for one, _ in pairs[25:]:
-                    departures.unwatch(one.fileno())
+                    departures.unwatch(one.fileno(), watches[one.fileno()])
 
+        watches[near.fileno()] = callback
         departures.watch(near.fileno(), callback)
     for _, far in pairs:
         far.close()
@@ -119,4 +127,39 @@ async def test_many_at_once_and_one_that_unwatches_another() -> None:
     for near, _ in pairs:
         near.close()
     departures.close()
+    departures.close()
+
+
+async def test_an_end_of_a_watch_that_comes_late() -> None:
+    """Once the socket is closed it does no harm, nor to the socket that got its number."""
+    departures = Departures(asyncio.get_running_loop())
+    left: list[str] = []
+
+    def late() -> None:
+        left.append("late")
+
+    def other() -> None:
+        left.append("other")
+
+    near, far = pair()
+    another, anothers_far = pair()
+    closed, its_far = pair()
+    fd = near.detach()
+    departures.watch(fd, late)
+    os.dup2(another.fileno(), fd)
+    departures.watch(fd, other)
+    departures.unwatch(fd, late)
+    anothers_far.close()
+    await until(lambda: left)
+    assert left == ["other"]
+    fds = [closed.fileno(), fd]
+    departures.watch(closed.fileno(), late)
+    closed.close()
+    os.close(fd)
+    for fd in fds:
+        departures.watch(fd, late)  # nor does a watch that begins late
+        departures.unwatch(fd, late)
+    assert len(departures) == 0
+    for sock in (another, far, its_far):
+        sock.close()
     departures.close()

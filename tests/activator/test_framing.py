@@ -58,7 +58,7 @@ class NoDepartures:
     def watch(self, fd: int, callback: object, *, half_open: bool = False) -> None:
         pass
 
-    def unwatch(self, fd: int) -> None:
+    def unwatch(self, fd: int, callback: object) -> None:
         pass
 
 

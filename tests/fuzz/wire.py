@@ -34,19 +34,18 @@ class Watch:
         self.watched: dict[int, tuple[Callable[[], None], bool]] = {}
 
     def watch(self, fd: int, callback: Callable[[], None], *, half_open: bool = False) -> None:
-        if fd in self.watched:
-            half_open = self.watched[fd][1]
         self.watched[fd] = (callback, half_open)
 
-    def unwatch(self, fd: int) -> None:
-        self.watched.pop(fd, None)
+    def unwatch(self, fd: int, callback: Callable[[], None]) -> None:
+        if self.watched.get(fd, (None, False))[0] == callback:
+            del self.watched[fd]
 
     def left(self, fd: int, *, ended_only: bool) -> bool:
         """Tell of it, once. Returns whether somebody wanted to know."""
         callback, half_open = self.watched.get(fd, (None, False))
         if callback is None or (ended_only and half_open):
             return False
-        self.unwatch(fd)
+        self.unwatch(fd, callback)
         callback()
         return True
 
