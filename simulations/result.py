@@ -16,9 +16,11 @@ from stoker.vocabulary import ModelKey
 Floats = NDArray[np.float64]
 
 FINENESS = 1.005
-"""The ratio of neighbouring bounds of a ``Spread``: percentiles are within 0.25 %."""
+"""The ratio of neighbouring bounds of a ``Spread``. A bin's geometric middle is within
+√1.005 - 1 = 0.25 % of everything in it."""
 SHORTEST, LONGEST = 1e-5, 1e6
-"""Seconds. Shorter ones (0 among them) share the first bin, longer ones the last."""
+"""Seconds between which that holds. Shorter ones (0 among them) share the first bin, which
+counts as 0; longer ones (11 days) the last."""
 
 _LOG = float(np.log(FINENESS))
 BINS = int(np.ceil(np.log(LONGEST / SHORTEST) / _LOG)) + 2
@@ -59,7 +61,9 @@ class Spread:
         return self.total / self.count if self.count else 0.0
 
     def percentile(self, percent: float) -> float:
-        """The value that ``percent`` of all do not exceed, to 0.25 %; 0 without values."""
+        """The value that ``percent`` of all do not exceed (the nearest rank), to 0.25 % between
+        ``SHORTEST`` and ``LONGEST``; 0 without values.
+        """
         if not self.count:
             return 0.0
         rank = max(1, int(np.ceil(self.count * percent / 100)))
@@ -195,7 +199,8 @@ class Result:
     """One run. ``waits``: seconds from arrival to the slot, ``latencies``: to the answer's
     end, both of answered requests; ``cold_waits``: of those counted as ``Totals.cold``.
     ``settings``: what was not default, as a user would write it. ``wall_seconds``: what the
-    run took on this machine (not compared, not part of what is deterministic).
+    run took on this machine (not compared, not part of what is deterministic). ``began``:
+    seconds since 1970 at second 0 of the trace; None: not known.
     """
 
     label: str
@@ -213,6 +218,7 @@ class Result:
     assumptions: list[str] = field(default_factory=list)
     decisions: int = 0
     wall_seconds: float = 0.0
+    began: float | None = None
 
     @property
     def dollars_per_thousand(self) -> float:

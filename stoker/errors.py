@@ -4,6 +4,7 @@
 
     StokerError
     ├── SettingsError        a value a user wrote: names key, value, allowed range, remedy
+    ├── ResultsError         saved results that cannot be read or written
     ├── PlatformError        the world refused or failed
     │   ├── UnknownModelError    a model the platform has never heard of
     │   └── PlatformClosedError  used after close()
@@ -54,8 +55,8 @@ class Problem(NamedTuple):
         return text
 
 
-class SettingsError(StokerError):
-    """One or more problems in the settings; all of them are listed, not only the first."""
+class _ProblemsError(StokerError):
+    """One or more problems with what is in ``source``, all of which are listed."""
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         self.source = source
@@ -65,6 +66,14 @@ class SettingsError(StokerError):
             for problem in self.problems
         )
         super().__init__(f"{source}:\n{lines}")
+
+
+class SettingsError(_ProblemsError):
+    """One or more problems in the settings; all of them are listed, not only the first."""
+
+
+class ResultsError(_ProblemsError):
+    """Results of simulations that cannot be read from a file, or written to one."""
 
 
 class PlatformError(StokerError):
