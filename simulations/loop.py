@@ -299,7 +299,7 @@ class Loop:
         if self.link.stirred:
             self.link.stirred = False
             soon = min(soon, self.brain.agenda.until())
-        return soon
+        return max(now, soon)  # what is overdue is due now
 
     def _dispatch(self, tickets: Iterable[Ticket], now: float) -> None:
         """Tickets that got a slot, or whose hold ended without."""
@@ -453,8 +453,9 @@ class Loop:
     def _next_control(self) -> float:
         """When something other than an arrival or a completion happens next."""
         self.link.stirred = False
-        deadline = self.admission.next_deadline(self.clock.time) if self.admission.held else None
-        return min(
+        now = self.clock.time
+        deadline = self.admission.next_deadline(now) if self.admission.held else None
+        first = min(
             self.next_report,
             self.next_warm,
             self.brain.agenda.until(),
@@ -463,6 +464,7 @@ class Loop:
             self.timeouts[0][0] if self.timeouts else NEVER,
             self._first_return(),
         )
+        return max(now, first)  # what is overdue is due now
 
     def _control(self, now: float, arrival: float) -> float:
         """Let happen what is due at ``now``; ``arrival``: when the next request comes.

@@ -40,7 +40,7 @@ def mmc_wait(servers: int, rho: float) -> float:
 def queue(servers: int, rho: float, service: Known, seed: int, slots: int | None = None) -> Result:
     """One queue in front of ``servers`` slots, in replicas of ``slots`` each."""
     slots = slots or servers
-    source = poisson(servers * rho / MEAN, 8_000, seed)
+    source = poisson(servers * rho / MEAN, min(6_000 * servers, 24_000), seed)
     model = spec(
         scaling=fixed(servers // slots),
         container_concurrency=slots,
@@ -65,7 +65,7 @@ def interval(measure: Callable[[int], float]) -> tuple[float, float]:
     return values.mean() - margin, values.mean() + margin
 
 
-@pytest.mark.parametrize(("servers", "slots"), [(1, 1), (16, 16), (8, 4), (6, 1)])
+@pytest.mark.parametrize(("servers", "slots"), [(1, 1), (16, 16), (6, 1)])
 def test_mmc(servers: int, slots: int) -> None:
     """Poisson arrivals, exponential services, one line: Erlang's C, in one replica or many."""
     rho = 0.7
@@ -174,10 +174,11 @@ def _first_ones(result: Result) -> float:
 
 def test_setup_queue() -> None:
     """The one-replica queue with cold starts, through the whole brain."""
-    check_setup_queue(250)
+    check_setup_queue(150)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_setup_queue_long() -> None:
     """The same, narrower."""
     check_setup_queue(4000)
