@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from activator.responses import STATUS_OF
@@ -16,15 +17,26 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 
 
+def subcommands(
+    name: str, parser: argparse.ArgumentParser
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """All commands below a parser, those below them too, each with its whole name."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, command in action.choices.items():
+                yield f"{name} {word}", command
+                yield from subcommands(f"{name} {word}", command)
+
+
 def test_every_command_and_flag_is_documented() -> None:
     """docs/cli.md names each command and each flag."""
     text = (DOCS / "cli.md").read_text()
     parser = _parser()
-    (commands,) = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    flags = {f for a in parser._actions for f in a.option_strings if f.startswith("--")}
-    for name, command in commands.choices.items():
-        assert f"stoker {name}" in text
+    flags = set()
+    for name, command in [("stoker", parser), *subcommands("stoker", parser)]:
+        assert name in text
         flags |= {f for a in command._actions for f in a.option_strings if f.startswith("--")}
+    assert "stoker trace info" in dict(subcommands("stoker", parser))
     assert {"--listen", "--admin", "--plain", "--json", "--version"} <= flags
     assert [flag for flag in sorted(flags) if f"`{flag}" not in text] == []
 

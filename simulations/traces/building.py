@@ -67,13 +67,18 @@ def built(
     output_tokens: Whole | None = None,
     began: float | None = None,
     duration: float = 0.0,
+    by_end: bool = False,
 ) -> Trace:
     """The columns as a trace, sorted if they are not. ``times`` are 0 or more.
 
-    ``duration``: at least so many seconds are covered. Ids without arrivals are left out.
+    ``models`` without arrivals, as those of malformed lines, are left out. ``duration``: at
+    least so many seconds are covered. ``by_end``: lines are in the order in
+    which requests ended, so that nobody need be told that they had to be sorted.
     """
     if which is None:
         which = np.zeros(len(times), np.int32)
+    asked_for = np.bincount(which, minlength=len(models)) > 0
+    which = (np.cumsum(asked_for, dtype=np.int32) - 1)[which]
     last = float(times.max()) if len(times) else 0.0
     backwards = int((np.diff(times) < 0).sum())
     if backwards:
@@ -82,11 +87,10 @@ def built(
         service = None if service is None else service[order]
         prompt_tokens = None if prompt_tokens is None else prompt_tokens[order]
         output_tokens = None if output_tokens is None else output_tokens[order]
-        reading.notices.append(
-            f"{backwards:,} of {len(times):,} arrivals came before the one above them: sorted"
-        )
+        if not by_end:
+            reading.notices.append(_sorted(backwards, len(times)))
     return Trace(
-        tuple(models),
+        tuple(key for key, asked in zip(models, asked_for.tolist(), strict=True) if asked),
         times,
         which,
         max(last, duration),
@@ -95,6 +99,10 @@ def built(
         output_tokens=output_tokens,
         began=began,
     )
+
+
+def _sorted(backwards: int, count: int) -> str:
+    return f"{backwards:,} of {count:,} arrivals came before the one above them: sorted"
 
 
 def spread_within_seconds(reading: Reading, times: Floats) -> Floats:

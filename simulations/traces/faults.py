@@ -63,7 +63,7 @@ class Faults:
 
     def notices(self) -> list[str]:
         """What there is to tell when all was read."""
-        told = [f"{count:,} {why}" for why, count in self.left_out.items()]
+        told = [f"{why}: {count:,}" for why, count in self.left_out.items()]
         if self.wrong:
             were = "line was" if self.wrong == 1 else "lines were"
             told.insert(

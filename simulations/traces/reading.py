@@ -14,7 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulations.trace import Trace
-from simulations.traces import azure_llm, mooncake, plain, servegen
+from simulations.traces import (
+    access_log,
+    access_log_json,
+    azure_functions_2019,
+    azure_functions_2021,
+    azure_llm,
+    burstgpt,
+    mooncake,
+    plain,
+    prometheus,
+    servegen,
+)
 from simulations.traces.building import Options, Reader, Reading, Values
 from simulations.traces.faults import TOLERATED, Faults, shortened
 from simulations.traces.opening import parts
@@ -36,9 +47,36 @@ class Format(NamedTuple):
 
 
 FORMATS: Final[dict[str, Format]] = {
-    "azure-llm": Format("Azure LLM inference 2023 and 2024", azure_llm.recognise, azure_llm.read),
+    "azure-llm": Format("Azure LLM inference 2023, 2024", azure_llm.recognise, azure_llm.read),
+    "azure-functions-2019": Format(
+        "Azure Functions 2019: counts per minute",
+        azure_functions_2019.recognise,
+        azure_functions_2019.read,
+        azure_functions_2019.MODEL_BY,
+    ),
+    "azure-functions-2021": Format(
+        "Azure Functions 2021: app, func, end_timestamp, duration",
+        azure_functions_2021.recognise,
+        azure_functions_2021.read,
+        azure_functions_2021.MODEL_BY,
+    ),
+    "burstgpt": Format(
+        "BurstGPT, with or without elapsed times", burstgpt.recognise, burstgpt.read
+    ),
     "mooncake": Format("Mooncake, JSON lines or CSV", mooncake.recognise, mooncake.read),
     "servegen": Format("ServeGen client windows", servegen.recognise, servegen.read),
+    "prometheus": Format(
+        "Prometheus range-query JSON", prometheus.recognise, prometheus.read, prometheus.MODEL_BY
+    ),
+    "access-log": Format(
+        "access log, common or combined", access_log.recognise, access_log.read, access_log.MODEL_BY
+    ),
+    "access-log-json": Format(
+        "access log, a JSON object per line",
+        access_log_json.recognise,
+        access_log_json.read,
+        access_log_json.MODEL_BY,
+    ),
     "csv": Format("plain CSV: t,model,service_s", plain.recognise, plain.read),
 }
 """In the order in which they are tried."""
@@ -88,15 +126,17 @@ def read_source(
     busiest: int | None = None,
     model_by: str | None = None,
     values: Values | None = None,
+    between: tuple[float, float] | None = None,
 ) -> Loaded:
     """Read the trace at ``path``: a file, plain or packed, a tar of files, or a folder.
 
     ``format``: a key of ``FORMATS``; None: by the content. ``seed``: for what the format
     leaves open (times within a minute, ServeGen's gaps). ``tolerate``: the share of lines
-    that may be malformed. ``limit``: so many arrivals from the beginning. ``models``: only
-    those, by name or pattern (``chunk-*``); ``busiest``: of them, those with the most
-    arrivals. ``model_by``: what tells the model, by format (docs/traces.md); ``fixed:NAME``:
-    one model for all. Raises TraceError, which says what to do.
+    that may be malformed. ``limit``: so many arrivals from the beginning. ``between``: only
+    from and to which second; where there are windows, whole ones. ``models``: only those, by
+    name or pattern (``chunk-*``); ``busiest``: of them, those with the most arrivals.
+    ``model_by``: what tells the model, by format (docs/traces.md); ``fixed:NAME``: one model
+    for all. ``values``: what a Prometheus range holds. Raises TraceError, which says what to do.
     """
     if limit is not None and limit < 1:
         raise TraceError(f"limit = {limit}: must be 1 or more arrivals")
@@ -125,17 +165,25 @@ def read_source(
             source = chosen.read(files, reading)
         except TraceError as caught:
             raise _located(path, caught) from None
-    notices = reading.told()
+    notices = list(reading.told())
     assert isinstance(source, Trace | Windows)
-    if limit is not None and isinstance(source, Trace) and len(source) == limit:
-        notices = (*notices, f"the first {limit:,} arrivals only, as asked for")
     if not _arrivals(source):
         told = "".join(f"\n  {notice}" for notice in notices)
         raise TraceError(f"{path}: holds no arrivals (read as {found}){told}")
+    if limit is not None and _arrivals(source) >= limit:
+        if isinstance(source, Windows):
+            source = source.until(limit)
+        notices.append(f"the first {_arrivals(source):,} arrivals only, as asked for")
+    if between is not None:
+        source = _between(path, source, *between)
+        notices.append(f"only {between[0]:g} to {between[1]:g} s, as asked for")
     if fixed is not None:
         source = source.as_one(fixed)
-    source, left = _chosen(path, source, models, busiest)
-    return Loaded(source, path, found, notices + left)
+    if models or busiest is not None:
+        kept = _chosen(path, source, models, busiest)
+        notices.append(f"{len(kept):,} of {len(source.models):,} models, as asked for")
+        source = source.only(kept)
+    return Loaded(source, path, found, tuple(notices))
 
 
 def sniffed(path: str) -> str:
@@ -198,12 +246,21 @@ def _per_model(source: Trace | Windows) -> NDArray[np.int64]:
     return np.bincount(source.which, minlength=len(source.models))
 
 
+def _between(path: str, source: Trace | Windows, begin: float, end: float) -> Trace | Windows:
+    if not 0 <= begin < min(end, source.duration):
+        raise TraceError(
+            f"{path}: from {begin:g} to {end:g} s: must be within its {source.duration:g} s"
+        )
+    part = source.between(begin, end)
+    if not _arrivals(part):
+        raise TraceError(f"{path}: no arrivals from {begin:g} to {end:g} s")
+    return part
+
+
 def _chosen(
     path: str, source: Trace | Windows, patterns: Sequence[str], busiest: int | None
-) -> tuple[Trace | Windows, tuple[str, ...]]:
-    """Those models alone that are wanted, with a notice of how many that were."""
-    if not patterns and busiest is None:
-        return source, ()
+) -> list[ModelKey]:
+    """Those models that are wanted. Raises TraceError when there are none."""
     keys = [
         key
         for key in source.models
@@ -219,5 +276,4 @@ def _chosen(
     if busiest is not None:
         counts = dict(zip(source.models, _per_model(source).tolist(), strict=True))
         keys = sorted(keys, key=lambda key: (-counts[key], key))[:busiest]
-    of = len(source.models)
-    return source.only(keys), (f"{len(keys):,} of {of:,} models, as asked for",)
+    return keys

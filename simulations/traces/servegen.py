@@ -68,7 +68,7 @@ def read(parts: Iterable[Part], reading: Reading) -> Windows:
         )
     busy = np.flatnonzero((rates > 0) & (families > 0))
     odd = int(((rates > 0) & (families == 0)).sum())
-    reading.faults.leave_out("windows have a rate but no family: left out", odd)
+    reading.faults.leave_out("windows with a rate but no family, left out", odd)
     order = busy[np.lexsort((which[busy], index[busy]))]
     rng = np.random.default_rng([reading.options.seed, 1])
     # 1e-6: what 600 times a rate that was printed and read again is off by at most.

@@ -85,8 +85,9 @@ def names_into(places: dict[str, int], what: str = "must be a name") -> Convert:
     def convert(texts: Sequence[str]) -> NDArray[Any]:
         if "" in texts:
             raise ValueError(what)
-        find = places.setdefault
-        return np.fromiter((find(t, len(places)) for t in texts), np.int32, len(texts))
+        for text in dict.fromkeys(texts):
+            places.setdefault(text, len(places))
+        return np.fromiter(map(places.__getitem__, texts), np.int32, len(texts))
 
     return convert
 
@@ -195,6 +196,8 @@ class Table:
             chunk = self._converted(texts)
         except (ValueError, csv.Error) as caught:
             if len(texts) == 1:
+                if not texts[0].strip():
+                    return
                 self._faults.add(name, first, texts[0], str(caught))
                 self._faults.seen(0)
                 return
@@ -208,24 +211,38 @@ class Table:
 
     def _converted(self, texts: list[str]) -> list[NDArray[Any]]:
         """Raises ValueError or csv.Error where any line does not fit."""
-        rows = list(csv.reader(texts))
-        if len(rows) != len(texts):
-            raise ValueError("a quote that does not end in its line")
-        if [] in rows:
-            rows = [row for row in rows if row]
-        if not rows:
+        if "" in texts:
+            texts = [text for text in texts if text]
+        if not texts:
             return [np.zeros(0)]
-        try:
-            values = list(zip(*rows, strict=True))
-        except ValueError:
-            raise ValueError("columns") from None
-        if len(values) != self._width:
-            raise ValueError(f"{len(values)} columns instead of {self._width}")
+        values = _split(texts, self._width)
         assert self._present is not None
         return [
             _converted(self._columns[place], values[at])
             for place, at in zip(self._present, self._at, strict=True)
         ]
+
+
+def _split(texts: list[str], width: int) -> Sequence[Sequence[str]]:
+    """The columns of lines of CSV. Raises ValueError or csv.Error where one has other ones.
+
+    Lines without quotes, as nearly all are, are split as one text: the csv module's lists of
+    lists take three times as long for a million lines.
+    """
+    whole = ",".join(texts)
+    if '"' not in whole:
+        for text in texts:
+            if text.count(",") != width - 1:
+                raise ValueError(f"{text.count(',') + 1} columns instead of {width}")
+        flat = whole.split(",")
+        return [flat[place::width] for place in range(width)]
+    rows = list(csv.reader(texts))
+    if len(rows) != len(texts):
+        raise ValueError("a quote that does not end in its line")
+    for row in rows:
+        if len(row) != width:
+            raise ValueError(f"{len(row)} columns instead of {width}")
+    return list(zip(*rows, strict=True))
 
 
 def _converted(column: Column, texts: Sequence[str]) -> NDArray[Any]:

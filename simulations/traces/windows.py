@@ -7,15 +7,17 @@ million arrivals of 1,000 models over 14 days in windows of 600 s are two millio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import ceil
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulations.trace import Floats, Trace, Whole
+from simulations.traces.mixture import Mixture
 from simulations.traces.sampling import in_order, placed, whole_counts
 from stoker.errors import TraceError
 from stoker.vocabulary import ModelKey
@@ -33,8 +35,9 @@ class Windows:
     ``models``; ``counts``: arrivals; ``shapes`` and ``weibull``: how their gaps are
     distributed, Gamma where not Weibull; shape 1 of either: independent of each other.
     ``windows``: how many there are, the last ones perhaps without rows. Draws by ``seed``,
-    each window by itself: where blocks are cut changes nothing. ``service``: seconds for the
-    arrivals of the places given.
+    each window by itself and by its number (``numbers``; None: counted from 0): neither where
+    blocks are cut nor which windows are taken changes what is in them. ``service``: what times in
+    a replica are drawn from.
     """
 
     models: tuple[ModelKey, ...]
@@ -47,8 +50,9 @@ class Windows:
     weibull: NDArray[np.bool_]
     seed: int
     began: float | None = None
+    numbers: NDArray[np.int64] | None = None
     block: int = BLOCK
-    service: Callable[[Whole, np.random.Generator], Floats] | None = None
+    service: Mixture | None = None
 
     def __post_init__(self) -> None:
         """Raises TraceError on what is too large to be drawn."""
@@ -75,6 +79,10 @@ class Windows:
         return totals
 
     @property
+    def _numbers(self) -> NDArray[np.int64]:
+        return np.arange(self.windows) if self.numbers is None else self.numbers
+
+    @property
     def arrivals(self) -> int:
         """How many the blocks hold together."""
         return int(self._totals.sum())
@@ -93,7 +101,7 @@ class Windows:
                 drawn, held = [], 0
 
     def _window(self, window: int, rows: slice) -> Trace:
-        rng = np.random.Generator(np.random.SFC64([self.seed, window]))
+        rng = np.random.Generator(np.random.SFC64([self.seed, int(self._numbers[window])]))
         row, shares = placed(
             self.counts[rows].astype(np.int32), self.shapes[rows], self.weibull[rows], rng
         )
@@ -127,14 +135,7 @@ class Windows:
             renamed[places[key]] = place
         which = renamed[self.which]
         taken = which >= 0
-        service = self.service
-        if service is not None:
-            original = np.array([places[key] for key in models], dtype=np.int32)
-            inner = service
-
-            def service(which: Whole, rng: np.random.Generator) -> Floats:
-                return inner(original[which], rng)
-
+        chosen = np.array([places[key] for key in models], dtype=np.int32)
         return replace(
             self,
             models=tuple(models),
@@ -143,19 +144,84 @@ class Windows:
             counts=self.counts[taken],
             shapes=self.shapes[taken],
             weibull=self.weibull[taken],
-            service=service,
+            service=None if self.service is None else self.service.only(chosen),
         )
 
     def as_one(self, key: ModelKey) -> Windows:
-        """The same arrivals, all for one model; what was known of service times goes."""
+        """The same number of arrivals in every window, all for one model."""
         which = np.zeros_like(self.which)
-        return replace(self, models=(key,), which=which, service=None)
+        service = None if self.service is None else self.service.as_one()
+        return replace(self, models=(key,), which=which, service=service)
+
+    def between(self, begin: float, end: float) -> Windows:
+        """The windows that touch [begin, end) s, counted from the first of them.
+
+        Raises ValueError on none.
+        """
+        if not 0 <= begin < end:
+            raise ValueError(f"from {begin} to {end} s: must begin at 0 or later, and end after it")
+        low = min(self.windows, int(begin / self.step))
+        high = max(low, min(self.windows, ceil(end / self.step)))
+        rows = slice(*np.searchsorted(self.index, (low, high)).tolist())
+        return replace(
+            self,
+            windows=high - low,
+            numbers=self._numbers[low:high],
+            index=self.index[rows] - low,
+            which=self.which[rows],
+            counts=self.counts[rows],
+            shapes=self.shapes[rows],
+            weibull=self.weibull[rows],
+            began=None if self.began is None else self.began + low * self.step,
+        )
+
+    def until(self, arrivals: int) -> Windows:
+        """The windows from the beginning until so many arrivals are reached."""
+        reached = int(np.searchsorted(np.cumsum(self._totals), arrivals))
+        return self.between(0.0, (reached + 1) * self.step)
+
+    def some(self, share: float) -> Windows:
+        """Windows that are drawn to have about this share of all, one behind the other."""
+        rng = np.random.default_rng([self.seed, 3])
+        count = min(self.windows, max(1, round(share * self.windows)))
+        taken = np.zeros(self.windows, dtype=np.bool_)
+        taken[rng.permutation(self.windows)[:count]] = True
+        rows = taken[self.index]
+        return replace(
+            self,
+            windows=count,
+            numbers=self._numbers[taken],
+            index=(np.cumsum(taken) - 1)[self.index[rows]].astype(np.int32),
+            which=self.which[rows],
+            counts=self.counts[rows],
+            shapes=self.shapes[rows],
+            weibull=self.weibull[rows],
+            began=None,
+        )
+
+    def idle(self) -> NDArray[np.int64]:
+        """For each model the first of its longest run of windows without arrivals, and the
+        run's length: shape (models, 2).
+        """
+        order = np.lexsort((self.index, self.which))
+        busy = np.bincount(self.which, minlength=len(self.models))
+        found = np.zeros((len(self.models), 2), dtype=np.int64)
+        for place, rows in enumerate(np.split(self.index[order], np.cumsum(busy)[:-1])):
+            begins = np.concatenate([[-1], rows.astype(np.int64)]) + 1
+            lengths = np.append(begins[1:] - 1, self.windows) - begins
+            longest = int(lengths.argmax())
+            found[place] = begins[longest], lengths[longest]
+        return found
 
     def per_model(self) -> NDArray[np.int64]:
         """Arrivals of each model."""
         totals = np.zeros(len(self.models), dtype=np.int64)
         np.add.at(totals, self.which, self.counts)
         return totals
+
+    def per_window(self) -> NDArray[np.int64]:
+        """Arrivals in each window."""
+        return self._totals
 
     def widened(self, models: int, arrivals: int, rng: np.random.Generator) -> Windows:
         """So many models and about so many arrivals in the same shapes, for tests of scale.

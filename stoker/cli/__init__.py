@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from stoker import __version__
 from stoker.cli.record_flags import add_record
+from stoker.cli.traces import add_trace
 from stoker.errors import StokerError
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ def _run(arguments: argparse.Namespace) -> int:
                 duration=arguments.duration,
                 models=arguments.models,
             )
+        case "trace":
+            from stoker.cli.traces import run_trace
+
+            return run_trace(arguments, sys.stdout)
         case _:
             from stoker.cli.ask import run_explain
 
@@ -110,4 +115,5 @@ def _parser() -> argparse.ArgumentParser:
         )
     for asking in (status, explain):
         asking.add_argument("--json", action="store_true", help="print the raw answer")
+    add_trace(commands)
     return parser
