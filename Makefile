@@ -15,7 +15,7 @@ NOT_LONG := -m "not long"
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test test-all format lint types layers tests coverage bench bench-quick \
-	constraints docs clean clients peers
+	constraints docs clean clients browser peers
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,9 @@ endef
 clients: ## what tests ask with: curl, h2load and wrk from Debian
 	$(call debian,curl h2load wrk,curl nghttp2-client wrk)
 
+browser: ## what tests look at pages with: Chromium from Debian
+	$(call debian,chromium,chromium fonts-dejavu-core)
+
 setup: $(VENV)/test ## .venv with everything that tests need
 
 # --- the two commands ---
@@ -93,7 +96,7 @@ types: $(VENV)/test ## mypy, strict
 layers: $(VENV)/test ## import-linter: who may import whom
 	$(BIN)/lint-imports --no-logo
 
-tests: $(VENV)/test $(MLSERVER)/ready clients ## pytest under coverage; PYTEST_ARGS='-k name' for some
+tests: $(VENV)/test $(MLSERVER)/ready clients browser ## pytest under coverage; PYTEST_ARGS='-k name' for some
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(NOT_LONG) $(PYTEST_ARGS)
 

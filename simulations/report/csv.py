@@ -1,4 +1,4 @@
-"""Results as CSV, for spreadsheets and data frames.
+"""Results as CSV (RFC 4180), for spreadsheets and data frames.
 
 A cell that a spreadsheet would take for a formula (it begins with ``=``, ``+``, ``-``, ``@``,
 a tab or a return) gets an apostrophe before it, as spreadsheets themselves write it: names in
@@ -40,7 +40,7 @@ def totals_table(results: Sequence[Result], out: TextIO) -> None:
 
     What is known of a run only (percentiles, GPU-hours) is empty in a model's line.
     """
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out)
     writer.writerow([_cell(name) for name in columns(results)])
     reasons = _reasons(results)
     for run in named(results):
@@ -62,7 +62,7 @@ def totals_table(results: Sequence[Result], out: TextIO) -> None:
 def series_table(results: Sequence[Result], out: TextIO) -> None:
     """A line for each step of each run; ``time``: seconds at which the step begins."""
     names = [f.name for f in fields(Series) if f.name != "step"]
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out)
     writer.writerow(["run", "label", "time", *names])
     for run in named(results):
         series = run.result.series

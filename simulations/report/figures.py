@@ -107,7 +107,7 @@ def over_runs(figure: Figure, runs: Sequence[Named]) -> list[Element]:
     highest = max((float(top.max()) for one in shown for top in one.tops if len(top)), default=0.0)
     if not highest:
         return []
-    duration = max(run.result.duration for run in runs)
+    duration = max(run.result.duration for run in runs) or 1.0
     end, ticks = upward_seconds(highest) if figure.unit == "s" else upward(highest, whole=True)
     most = max(120, min(600, 1800 // len(runs)))
     return [

@@ -14,6 +14,8 @@ def printable(text: str) -> str:
     Control characters, lone surrogates and marks of writing direction become ``\\x1b`` and
     the like; what is printed of a name is then all there is to it.
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -13,7 +13,7 @@ from simulations.report.bars import bars, trade, usage
 from simulations.report.dom import markup, tag, verbatim
 from simulations.report.figures import FIGURES, over_runs
 from simulations.report.naming import Named, named
-from simulations.report.rows import per_thousand
+from simulations.report.rows import cold_share, per_thousand, percentile, utilisation
 from simulations.report.spreads import spread_plot
 from simulations.report.tables import assumptions, comparison, models_table, settings_table
 from simulations.result import Result
@@ -69,7 +69,8 @@ def _about(runs: Sequence[Named]) -> Iterable[Element]:
         facts.append(", ".join(traces))
     facts.append(_same_or_not([numbers.seconds(run.result.duration) for run in runs]))
     if first.began is not None:
-        facts.append(f"from {datetime.fromtimestamp(first.began, UTC):%-d %b %Y %H:%M} UTC")
+        moment = datetime.fromtimestamp(first.began, UTC)
+        facts.append(f"from {moment.day} {moment:%b %Y %H:%M} UTC")
     facts.append(
         _same_or_not([numbers.count(run.result.totals.requests) for run in runs]) + " requests"
     )
@@ -91,15 +92,19 @@ def _headline(result: Result) -> Iterable[Element]:
     share = t.answered / t.requests if t.requests else float("nan")
     for name, value, note in (
         ("answered", numbers.percent(share), f"{numbers.count(t.answered)} requests"),
-        ("wait p99", numbers.seconds(result.waits.percentile(99)), "for a slot"),
-        ("latency p99", numbers.seconds(result.latencies.percentile(99)), "waiting included"),
-        ("cold starts", numbers.percent(t.cold_share), f"{numbers.count(t.cold)} requests"),
+        ("wait p99", numbers.seconds(percentile(lambda r: r.waits, 99, result)), "for a slot"),
+        (
+            "latency p99",
+            numbers.seconds(percentile(lambda r: r.latencies, 99, result)),
+            "waiting included",
+        ),
+        ("cold starts", numbers.percent(cold_share(result)), f"{numbers.count(t.cold)} requests"),
         (
             "cost",
             numbers.dollars(result.money.dollars),
             f"{numbers.dollars(per_thousand(result))} per 1,000 answered",
         ),
-        ("utilisation", numbers.percent(t.utilisation), "of ready replicas' time"),
+        ("utilisation", numbers.percent(utilisation(result)), "of ready replicas' time"),
     ):
         yield tag("div", tag("dt", name), tag("dd", tag("b", value), tag("span", note)))
 

@@ -73,7 +73,7 @@ def groups(results: Sequence[Result]) -> tuple[Group, ...]:
                 Row("abandoned", lambda r: r.totals.abandoned, numbers.count),
                 Row("unfinished", lambda r: r.totals.unfinished, numbers.count, Better.NEITHER),
                 Row("cold starts", lambda r: r.totals.cold, numbers.count),
-                Row("cold share", _cold_share, numbers.percent),
+                Row("cold share", cold_share, numbers.percent),
             ),
         ),
         Group("Wait for a slot", tuple(_spread("wait", lambda r: r.waits))),
@@ -87,7 +87,7 @@ def groups(results: Sequence[Result]) -> tuple[Group, ...]:
             (
                 Row("replica-hours", lambda r: r.totals.replica_seconds, numbers.hours),
                 *nodes,
-                Row("utilisation", _utilisation, numbers.percent, Better.HIGHER),
+                Row("utilisation", utilisation, numbers.percent, Better.HIGHER),
                 Row(
                     "peak replicas", lambda r: r.totals.peak_replicas, numbers.count, Better.NEITHER
                 ),
@@ -125,7 +125,7 @@ def _spread(name: str, of: Callable[[Result], Spread], better: Better = Better.L
     rows = [
         Row(
             f"{name} p{percent:g}",
-            partial(_percentile, of, percent),
+            partial(percentile, of, percent),
             numbers.seconds,
             better,
             0.005,
@@ -135,7 +135,8 @@ def _spread(name: str, of: Callable[[Result], Spread], better: Better = Better.L
     return [*rows, Row(f"{name} max", partial(_longest, of), numbers.seconds, better)]
 
 
-def _percentile(of: Callable[[Result], Spread], percent: float, result: Result) -> float:
+def percentile(of: Callable[[Result], Spread], percent: float, result: Result) -> float:
+    """NaN without values."""
     spread = of(result)
     return spread.percentile(percent) if spread.count else nan
 
@@ -145,11 +146,13 @@ def _longest(of: Callable[[Result], Spread], result: Result) -> float:
     return spread.longest if spread.count else nan
 
 
-def _cold_share(result: Result) -> float:
+def cold_share(result: Result) -> float:
+    """Of answered requests; NaN without any."""
     return result.totals.cold_share if result.totals.answered else nan
 
 
-def _utilisation(result: Result) -> float:
+def utilisation(result: Result) -> float:
+    """Of ready replicas' time; NaN without any."""
     return result.totals.utilisation if result.totals.ready_seconds else nan
 
 

@@ -12,6 +12,7 @@ from simulations.report.dom import tag
 from simulations.report.models import most_expensive
 from simulations.report.naming import Named
 from simulations.report.rows import Better, groups
+from stoker.vocabulary import DEFAULT_NAMESPACE
 
 MODELS = 20
 
@@ -59,8 +60,8 @@ def boxed(table: Element, name: str) -> Element:
 
 
 COLUMNS = (
-    *("requests", "answered", "refused", "abandoned", "cold starts", "cold share"),
-    *("activations", "replica-hours", "utilisation", "peak replicas", "dollars"),
+    *("dollars", "requests", "answered", "refused", "abandoned", "cold starts", "cold share"),
+    *("activations", "replica-hours", "utilisation", "peak replicas"),
 )
 
 
@@ -72,7 +73,8 @@ def models_table(run: Named) -> Element:
         t = share.totals
         rows.append(
             _row(
-                str(share.key),
+                str(share.key).removeprefix(f"{DEFAULT_NAMESPACE}/"),
+                numbers.dollars(share.dollars),
                 numbers.count(t.requests),
                 numbers.count(t.answered),
                 numbers.count(t.refusals),
@@ -83,7 +85,6 @@ def models_table(run: Named) -> Element:
                 numbers.hours(t.replica_seconds),
                 numbers.percent(t.utilisation if t.ready_seconds else nan),
                 numbers.count(t.peak_replicas),
-                numbers.dollars(share.dollars),
             )
         )
     rest = shares[MODELS:]
@@ -92,7 +93,7 @@ def models_table(run: Named) -> Element:
         spent = sum(share.dollars for share in rest)
         name = f"{numbers.count(len(rest))} more, together"
         empty = [""] * (len(COLUMNS) - 2)
-        rows.append(_row(name, numbers.count(requests), *empty, numbers.dollars(spent)))
+        rows.append(_row(name, numbers.dollars(spent), numbers.count(requests), *empty))
     head = tag("tr", *(tag("th", text, scope="col") for text in ("model", *COLUMNS)))
     table = tag("table", tag("thead", head), tag("tbody", *rows), class_="wide")
     return boxed(table, f"Models of {run.title}")

@@ -18,7 +18,12 @@ from websockets.sync.client import ClientConnection, connect
 FLAGS = (
     *("--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-extensions"),
-    *("--disable-dev-shm-usage", "--force-color-profile=srgb", "--remote-debugging-port=0"),
+    *(
+        "--disable-dev-shm-usage",
+        "--force-color-profile=srgb",
+        "--hide-scrollbars",
+        "--remote-debugging-port=0",
+    ),
 )
 PATIENCE = 60.0
 """Seconds that anything may take: only a browser that hangs is slower."""

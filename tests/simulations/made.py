@@ -50,7 +50,7 @@ def result(
         wanted = np.ceil((arrived / step + queued / 10) / 2.8)
         if wanted:
             last = i
-        kept = max(series.desired[max(0, i - int(keep / step)) : i], default=0.0)
+        kept = series.desired[max(0, i - int(keep / step)) : i].max(initial=0.0)
         series.desired[i] = max(floor, wanted, kept if (i - last) * step < keep else 0.0)
         ready = max(floor, min(series.desired[i], series.desired[max(0, i - delay)]))
         ready = ready if i >= delay else floor
@@ -142,23 +142,14 @@ def _shared(totals: Totals, models: int, rng: np.random.Generator) -> dict[Model
 
 def several(count: int = 4, models: int = 1, steps: int = 720) -> list[Result]:
     """Runs that differ as policies do: kept longer costs more and waits less."""
-    makes = [
-        result("scale to zero, 60 s", keep=60, seed=1, models=models, steps=steps),
-        result("scale to zero, 10 min", keep=600, seed=2, models=models, steps=steps),
-        result("always one", keep=60, floor=1, seed=3, models=models, steps=steps),
-        result(
-            "always-on, four replicas", keep=60, floor=4, seed=4, cold=5, models=models, steps=steps
-        ),
-        *(
-            result(
-                f"tuned, candidate {n}",
-                keep=40.0 + 45 * n,
-                seed=n,
-                cold=8 + n,
-                models=models,
-                steps=steps,
-            )
-            for n in range(5, 31)
-        ),
+    policies: list[tuple[str, float, int, float]] = [
+        ("scale to zero, 60 s", 60, 0, 18),
+        ("scale to zero, 10 min", 600, 0, 18),
+        ("always one", 60, 1, 18),
+        ("always-on, four replicas", 60, 4, 5),
+        *((f"tuned, candidate {n}", 40.0 + 45 * n, 0, 8 + n) for n in range(5, 31)),
     ]
-    return makes[:count]
+    return [
+        result(label, seed=n, keep=keep, floor=floor, cold=cold, models=models, steps=steps)
+        for n, (label, keep, floor, cold) in enumerate(policies[:count], 1)
+    ]
