@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from activator.server import Activator
 
 FRESH_SECONDS: Final = 1.0
+# So long the first connection to a new replica has the loop to itself. Of 20 requests that a
+# replica's start lets go at once the first is in the replica 2 ms sooner, while the others
+# connect; where a connection takes longer than that, they do not wait for it.
+HEAD_START_SECONDS: Final = 0.005
 
 
 class Pool:
@@ -32,15 +36,39 @@ class Pool:
         self.idle: list[ReplicaConnection] = []
         self.closed = False
         self._connecting: set[asyncio.Task[ReplicaConnection]] = set()
+        self._head_start: asyncio.TimerHandle | None = None
+        # Who waits for it to end; None: it has.
+        self._behind: list[tuple[Exchange, Ticket | None]] | None = []
         activator.pools.add(self)
 
     def connect(self, exchange: Exchange) -> None:
         """Open a connection for ``exchange``; it is told how that ends."""
+        behind = self._behind
+        if behind is None:
+            self._begin(exchange)
+        elif self._head_start is None:
+            loop = asyncio.get_running_loop()
+            self._head_start = loop.call_later(HEAD_START_SECONDS, self._follow)
+            self._begin(exchange).add_done_callback(self._follow)
+        else:
+            behind.append((exchange, exchange.ticket))
+
+    def _follow(self, _: object = None) -> None:
+        """The head start is over: whoever waits for that connects too. Idempotent."""
+        behind, self._behind = self._behind, None
+        if self._head_start is not None:
+            self._head_start.cancel()
+        for exchange, ticket in behind or ():
+            if exchange.ticket is ticket:  # else it has left meanwhile
+                self._begin(exchange)
+
+    def _begin(self, exchange: Exchange) -> asyncio.Task[ReplicaConnection]:
         assert exchange.model is not None
         serving = exchange.model.spec.serving
         task = self.activator.spawn(self._open(serving))
         self._connecting.add(task)
         task.add_done_callback(partial(self._opened, exchange, exchange.ticket, serving))
+        return task
 
     async def _open(self, serving: ServingConfig) -> ReplicaConnection:
         loop = asyncio.get_running_loop()
@@ -145,5 +173,6 @@ class Pool:
         idle, self.idle = self.idle, []
         for connection in idle:
             connection.close()
+        self._follow()  # they are told as those that are under way
         for task in self._connecting:
             task.cancel()

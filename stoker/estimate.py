@@ -138,6 +138,17 @@ class Estimator:
         }
         return {phase: value for phase, value in seconds.items() if value > 0}
 
+    def spread(self, model: ModelKey, node: str, phase: Phase) -> tuple[float, float] | None:
+        """The least and the most seconds that recent starts of this very model spent in
+        ``phase``; None: there was none.
+        """
+        starts, own = self._starts(model, node)
+        if not own:
+            return None
+        place = PHASES_BEFORE_READY.index(phase)
+        seconds = [start[place] for start in starts]
+        return min(seconds), max(seconds)
+
     def _starts(self, model: ModelKey, node: str) -> tuple[Sequence[_Start], bool]:
         """The most telling starts there are, and whether they are the model's own."""
         on_node = self._histories.get((model, node), ())

@@ -31,6 +31,7 @@ from stoker.clock import SystemClock
 from stoker.columns import StatColumns
 from stoker.config_file import ConfigFile, Refused, Reloaded
 from stoker.errors import ListenError
+from stoker.estimate import Estimator
 from stoker.exposition import Exposition
 from stoker.packed_readings import unpack
 from stoker.platform import ModelEvent, ModelRemoved
@@ -67,7 +68,8 @@ class Fleet:
         self.draining = False
         process = file.config.process
         self.clock = SystemClock()
-        self.platform = LocalPlatform(clock=self.clock)
+        estimator = Estimator()
+        self.platform = LocalPlatform(clock=self.clock, estimator=estimator)
         self.journal = Journal(path=process.journal_file, max_bytes=process.journal_bytes)
         self.autoscaler = Autoscaler(
             self.platform,
@@ -75,6 +77,7 @@ class Fleet:
             tick_interval=process.tick_interval,
             silent_after=process.silent_reporter_timeout,
             journal=self.journal,
+            estimator=estimator,
         )
         self.feed = Feed(self.platform)
         self._workers = workers

@@ -23,6 +23,7 @@ from stoker.cli.seen import Seen, seen
 from stoker.cli.tapping import Tapping
 from stoker.clock import SystemClock
 from stoker.config_file import ConfigFile, Refused, Reloaded
+from stoker.estimate import Estimator
 from stoker.exposition import Exposition
 from stoker.link import MemoryLink
 from stoker.platforms.local.platform import LocalPlatform
@@ -42,7 +43,8 @@ class LocalStoker:
         self.file = file
         process = file.config.process
         self.clock = SystemClock()
-        self.platform = LocalPlatform(clock=self.clock)
+        estimator = Estimator()
+        self.platform = LocalPlatform(clock=self.clock, estimator=estimator)
         self.link = MemoryLink()
         self.journal = Journal(path=process.journal_file, max_bytes=process.journal_bytes)
         self.autoscaler = Autoscaler(
@@ -51,6 +53,7 @@ class LocalStoker:
             tick_interval=process.tick_interval,
             silent_after=process.silent_reporter_timeout,
             journal=self.journal,
+            estimator=estimator,
         )
         self.activator = Activator(
             process,

@@ -8,11 +8,14 @@ import socket
 
 import pytest
 
+from activator import pool
+from activator.exchange import Exchange
 from activator.http1 import ClientConnection
+from activator.pool import Pool
 from activator.spool import READ_BLOCK
 from activator.tickets import Reason
 from activator.upstream import ReplicaConnection
-from stoker.vocabulary import Address
+from stoker.vocabulary import Address, ServingConfig
 from tests.activator.world import (
     DIGITS,
     Asked,
@@ -413,3 +416,90 @@ async def test_answer_to_a_client_that_lags_from_the_start(world: World) -> None
     await until(lambda: (up := upstream_of(connection)) is not None and up._reading_paused)
     connection.resume_writing()
     assert (await client.answer()).body == b"x" * 1000
+
+
+async def test_the_first_request_of_a_new_replica_goes_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that its start lets go at once one is sent before the others connect."""
+    monkeypatch.setattr(pool, "HEAD_START_SECONDS", 3600.0)
+    await world.start()
+    replica = await world.unready()
+    clients = await world.held(*(post(b"%d" % number) for number in range(5)))
+    done: list[str] = []
+    opening, starting = Pool._open, ReplicaConnection.start
+
+    async def opens(pool: Pool, serving: ServingConfig) -> ReplicaConnection:
+        done.append("opened")
+        return await opening(pool, serving)
+
+    def starts(
+        connection: ReplicaConnection, exchange: Exchange, data: bytes, complete: bool
+    ) -> None:
+        done.append("sent")
+        starting(connection, exchange, data, complete)
+
+    monkeypatch.setattr(Pool, "_open", opens)
+    monkeypatch.setattr(ReplicaConnection, "start", starts)
+    world.make_ready(replica)
+    for number, client in enumerate(clients):
+        assert (await client.answer()).body == b"%d" % number
+    assert done == ["opened", "sent", *["opened"] * 4, *["sent"] * 4]
+
+
+async def test_the_others_do_not_wait_for_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first connection takes its time the others are opened beside it."""
+    await world.start()
+    replica = await world.unready()
+    clients = await world.held(*(post(b"%d" % number) for number in range(5)))
+    stuck = asyncio.Event()
+    begun: list[int] = []
+    opening = Pool._open
+
+    async def slow(pool: Pool, serving: ServingConfig) -> ReplicaConnection:
+        if not begun:
+            begun.append(1)
+            await stuck.wait()
+        return await opening(pool, serving)
+
+    monkeypatch.setattr(Pool, "_open", slow)
+    world.make_ready(replica)
+    answers = [(await client.answer()).body for client in clients[1:]]
+    assert answers == [b"1", b"2", b"3", b"4"]
+    stuck.set()
+    assert (await clients[0].answer()).body == b"0"
+
+
+@pytest.mark.parametrize("how", ["leaves", "goes"])
+async def test_who_waits_behind_the_first(
+    world: World, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A client that leaves gets no connection; if the replica goes all are sent to another."""
+    monkeypatch.setattr(pool, "HEAD_START_SECONDS", 3600.0)
+    await world.start()
+    replica = await world.unready()
+    clients = await world.held(*(post(b"%d" % number) for number in range(3)))
+    stuck = asyncio.Event()
+    opening = Pool._open
+
+    async def slow(pool: Pool, serving: ServingConfig) -> ReplicaConnection:
+        await stuck.wait()
+        return await opening(pool, serving)
+
+    monkeypatch.setattr(Pool, "_open", slow)
+    world.make_ready(replica)
+    await until(lambda: world.model.throttler.active == 3)
+    if how == "leaves":
+        clients.pop().reset()
+        await until(lambda: world.model.throttler.active == 2)
+        stuck.set()
+    else:
+        stuck.set()
+        world.platform.vanish(replica.id)
+        await world.replica()
+    assert [(await client.answer()).body for client in clients] == [
+        b"%d" % number for number in range(len(clients))
+    ]
+    assert replica.accepted == (2 if how == "leaves" else 0)

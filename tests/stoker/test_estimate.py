@@ -43,6 +43,15 @@ def test_what_is_left() -> None:
     assert estimator.eta(A, "n1", START, 5.0) == Estimate(1.0, True, START, 1)
 
 
+def test_the_spread_of_a_phase() -> None:
+    """The shortest and the longest time; what other models took says nothing of this one."""
+    estimator = learned((10, 2), (20, 6), (30, 4))
+    assert estimator.spread(A, "n1", START) == (2, 6)
+    assert estimator.spread(A, "elsewhere", PULL) == (10, 30)
+    assert estimator.spread(B, "n1", START) is None
+    assert Estimator().spread(A, "n1", START) is None
+
+
 def test_slower_than_ever() -> None:
     """A start that outlasts all known ones gets a guess, marked as one."""
     estimator = learned((10, 4))

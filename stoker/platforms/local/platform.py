@@ -20,6 +20,7 @@ from typing import Self
 
 from stoker.clock import Clock, SystemClock
 from stoker.errors import PlatformClosedError, PlatformError, UnknownModelError
+from stoker.estimate import Estimator
 from stoker.platform import (
     ModelChanged,
     ModelOutage,
@@ -41,6 +42,7 @@ from stoker.platforms.local.effects import (
     ending,
     refusal,
 )
+from stoker.platforms.local.pauses import Probed
 from stoker.platforms.local.ports import Ports
 from stoker.platforms.local.process import ReplicaProcess
 from stoker.platforms.local.reaper_client import Exited, Lost, ReaperClient, ReaperEvent, Refused
@@ -75,10 +77,19 @@ class LocalPlatform:
 
     Used as ``async with LocalPlatform() as platform:``, or with ``start()`` and ``close()``.
     No process it starts outlives ``close()``, nor Stoker itself, however it ends.
+    ``estimator``: what it has learned says when to probe often; somebody else feeds it.
     """
 
-    def __init__(self, *, clock: Clock | None = None, ports: Ports | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        ports: Ports | None = None,
+        estimator: Estimator | None = None,
+    ) -> None:
         self._clock: Clock = SystemClock() if clock is None else clock
+        self._estimator = Estimator() if estimator is None else estimator
+        self._probing = Probed()
         self._ports = Ports() if ports is None else ports
         self._watches = Watches()
         self._reaper = ReaperClient(self._heard)
@@ -311,6 +322,8 @@ class LocalPlatform:
             return
         self._perform(supervision, supervision.placed(id, process.address))
         process.probe(
+            self._estimator.spread(supervision.spec.key, self._node.name, Phase.STARTING),
+            self._probing,
             on_ready=lambda: self._perform(supervision, supervision.ready(id, self._clock.now())),
             on_outcome=lambda outcome: supervision.probed(id, outcome),
         )

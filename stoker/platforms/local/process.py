@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 
 from stoker.platforms.local.output import OutputReader, OutputRing
+from stoker.platforms.local.pauses import Probed
 from stoker.platforms.local.probe import probe_until_ready
 from stoker.platforms.local.reaper_client import ReaperClient
 from stoker.platforms.local.supervision import Supervision
@@ -38,11 +39,24 @@ class ReplicaProcess:
         env |= {name: value.replace("{port}", port) for name, value in self.launch.env}
         reaper.spawn(self._id, argv, env, self.launch.directory, self._write_end)
 
-    def probe(self, on_ready: Callable[[], None], on_outcome: Callable[[str], None]) -> None:
-        """Probe in the background until it is ready, or ``stop_probing()``."""
+    def probe(
+        self,
+        expected: tuple[float, float] | None,
+        probing: Probed,
+        on_ready: Callable[[], None],
+        on_outcome: Callable[[str], None],
+    ) -> None:
+        """Probe in the background until it is ready, or ``stop_probing()``.
+
+        ``expected`` and ``probing``: see ``pause_before_next``.
+        """
         self._probe = asyncio.get_running_loop().create_task(
             probe_until_ready(
-                self.address, self.launch.readiness_path, on_ready=on_ready, on_outcome=on_outcome
+                *(self.address, self.launch.readiness_path),
+                expected=expected,
+                probing=probing,
+                on_ready=on_ready,
+                on_outcome=on_outcome,
             )
         )
 

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from stoker.errors import PlatformClosedError, PlatformError
+from stoker.estimate import Estimator
 from stoker.exposition import Exposition
 from stoker.platform import ModelChanged, ModelEvent, ModelRemoved, ReplicaChanged
-from stoker.platforms.local import LocalPlatform
+from stoker.platforms.local import LocalPlatform, probe
+from stoker.platforms.local.pauses import pause_before_next
 from stoker.telemetry import Histogram
 from stoker.vocabulary import LaunchConfig, ModelKey, ModelSpec, Phase, PlatformEvent, Replica
 from tests.platforms.local.conftest import KEY, World, echo_spec, exists, open_fds
@@ -346,3 +348,25 @@ async def test_stand_in_server_tells_what_it_was_asked(world: World) -> None:
     assert (told["method"], told["path"]) == ("GET", "/any?x=1")
     streamed = await asyncio.to_thread(get, replica, "/stream?chunks=3&size=10")
     assert streamed == b"chunk 0 ..chunk 1 ..chunk 2 .."
+
+
+async def test_probed_by_what_earlier_starts_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimator's times of starting reach the pauses between probes."""
+    told: list[tuple[tuple[float, float] | None, int]] = []
+
+    def pause(
+        elapsed: float, expected: tuple[float, float] | None, took: float, probing: int
+    ) -> float:
+        told.append((expected, probing))
+        return pause_before_next(elapsed, expected, took, probing)
+
+    monkeypatch.setattr(probe, "pause_before_next", pause)
+    estimator = Estimator()
+    async with LocalPlatform(estimator=estimator) as platform:
+        world = World(platform)
+        for seconds in (2.0, 3.0):
+            estimator.observe(KEY, "", [(Phase.STARTING, seconds)])
+        platform.apply([echo_spec()])
+        await platform.scale(KEY, 1)
+        await world.until(lambda: bool(told))
+    assert told[0] == ((2.0, 3.0), 1)

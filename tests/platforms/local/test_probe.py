@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stoker.platforms.local import probe
+from stoker.platforms.local.pauses import Probed
 from stoker.platforms.local.ports import Ports
-from stoker.platforms.local.probe import probe_until_ready, wait_before_next
+from stoker.platforms.local.probe import probe_until_ready
 from stoker.testing import FakePlatform, poll_until
 from stoker.vocabulary import Address
 
@@ -26,9 +25,13 @@ class Probing:
     def __init__(self, address: Address, path: str) -> None:
         self.outcomes: list[str] = []
         self.ready = asyncio.Event()
+        self.probing = Probed()
         self.task = asyncio.ensure_future(
             probe_until_ready(
-                address, path, on_ready=self.ready.set, on_outcome=self.outcomes.append
+                *(address, path),
+                probing=self.probing,
+                on_ready=self.ready.set,
+                on_outcome=self.outcomes.append,
             )
         )
 
@@ -62,14 +65,6 @@ def answering(*answers: bytes) -> Handler:
         writer.write(left.pop(0) if len(left) > 1 else left[0])
 
     return handler
-
-
-@given(st.floats(0, 1e6))
-def test_a_probe_adds_one_percent_at_most(elapsed: float) -> None:
-    """Beyond the shortest wait, that is, and never more than the longest."""
-    wait = wait_before_next(elapsed)
-    assert 0.001 <= wait <= 0.05
-    assert wait <= max(0.001, elapsed * 0.01)
 
 
 async def test_http_passes_with_2xx_only() -> None:
@@ -112,9 +107,11 @@ async def test_tcp_passes_when_connected() -> None:
     port = Ports().take(())
     probing = Probing(Address("127.0.0.1", port), "")
     await probing.outcome("connection refused")
+    assert probing.probing.now == 1
     with socket.create_server(("127.0.0.1", port)):
         await probing.ready.wait()
     await probing.task
+    assert probing.probing.now == 0
 
 
 async def test_silence_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,4 +149,4 @@ async def test_meeting_oneself_is_not_ready() -> None:
         address = Address(*loner.getsockname())
         loner.setblocking(False)
         with pytest.raises(ConnectionRefusedError):
-            await probe._connect(loner, address)
+            probe._connect(loner, address)
