@@ -299,7 +299,7 @@ class Loop:
         if self.link.stirred:
             self.link.stirred = False
             soon = min(soon, self.brain.agenda.until())
-        return soon
+        return max(now, soon)
 
     def _dispatch(self, tickets: Iterable[Ticket], now: float) -> None:
         """Tickets that got a slot, or whose hold ended without."""
