@@ -143,8 +143,12 @@ class Balancer:
         """
         count = len(backends)
         if count == 1:
+            # has_room() written out: with one replica this is every request's way.
             only = backends[0]
-            return only if only.has_room(now) else None
+            bound = only.limit or only.window
+            if (bound and only.in_flight >= bound) or only.ejected_until > now:
+                return None
+            return only
         policy = self.policy
         if policy is PREFIX and count:
             if key:

@@ -52,11 +52,12 @@ class Body:
         *("_roomless", "chunks", "file", "lent", "overflow", "replayable", "replays", "size"),
     )
 
-    def __init__(self) -> None:
-        self.chunks: list[bytes] = []
+    def __init__(self, first: bytes = b"") -> None:
+        # The first piece, which is mostly all of it, is taken without a call.
+        self.chunks: list[bytes] = [first] if first else []
         self.file: SpoolFile | None = None
         self.overflow: list[bytes] = []
-        self.size = 0
+        self.size = len(first)
         self.replayable = True
         self.replays: Replays | None = None
         self.lent = 0

@@ -48,14 +48,13 @@ class Exchange(Claiming):
 
     def advance(self) -> None:
         """Called after each read: the head is known, maybe more of the body."""
-        if self.stage is RECEIVING:
-            self._route()
-        elif self.stage is FORWARDING and self.body_complete and self._pump is None:
-            upstream = self.upstream
-            if upstream is not None and not upstream.request_complete:
-                upstream.end_body(self.body_end())
-
-    def _route(self) -> None:
+        stage = self.stage
+        if stage is not RECEIVING:
+            if stage is FORWARDING and self.body_complete and self._pump is None:
+                upstream = self.upstream
+                if upstream is not None and not upstream.request_complete:
+                    upstream.end_body(self.body_end())
+            return
         client = self.client
         activator = client.activator
         if client.is_peer:
@@ -115,12 +114,15 @@ class Exchange(Claiming):
         self.model = model
         activator = self.client.activator
         now = self.arrived
-        spec = model.spec
-        serving = spec.serving
+        serving = model.spec.serving
+        # Without special fields it is no use to look for what each of them would have set:
+        # what is not set on an object costs twice as much to read as what is.
+        special = self.specials
+        controls = self.controls if special else None
         if (
-            (self.agent and self.agent.startswith(activator.probe_agents))
-            or self.is_probe
-            or (self.controls is not None and b"stoker-probe" in self.controls)
+            activator.agents[self.agent]
+            or (special and self.is_probe)
+            or (controls is not None and b"stoker-probe" in controls)
             or (serving.probe_paths and self._asks_for(serving.probe_paths))
         ):
             self._own(*activator.answer_probe(model))
@@ -130,11 +132,7 @@ class Exchange(Claiming):
         tenant, priority, deadline, key = "", serving.priority, None, 0
         if serving.total_timeout:
             deadline = self.total_deadline = now + serving.total_timeout
-        if (
-            self.controls is not None
-            or activator.tenants is not None
-            or serving.balancing is PREFIX
-        ):
+        if controls is not None or activator.tenants is not None or serving.balancing is PREFIX:
             claim = self._claim(serving)
             if claim is None:
                 return  # more of it has to come, or it was answered
@@ -155,7 +153,7 @@ class Exchange(Claiming):
         if activator.observer is not None:
             activator.observer.admitted(self, ticket)
         state = ticket.state
-        if self.expects_continue and state is not State.REFUSED:
+        if special and self.expects_continue and state is not State.REFUSED:
             self._continue()
         if state is GRANTED:
             self.forward()
@@ -223,16 +221,20 @@ class Exchange(Claiming):
         assert self.model is not None
         parts = [self.method, b" ", self.target, b" HTTP/1.1\r\nHost: ", host, b"\r\n"]
         parts += self.fields
-        if self.forwarded:
+        special = self.specials  # see _admit
+        if special and self.forwarded:
             peer = "" if client.is_peer else client.peer
             parts.append(forwarded_lines(self.forwarded, peer, client.scheme, host))
         else:
             parts += (client.forwarded, b"X-Forwarded-Host: ", host, b"\r\n")
-        if self.hop:
+        if special and self.hop:
             parts.append(self.hop)
-        if connection.pool.peer is not None:
-            parts.append(connection.pool.lines(self))
-        if self.chunked:
+        pool = connection.pool
+        to_member = pool.peer is not None
+        if to_member:
+            parts.append(pool.lines(self))
+        chunked = special and self.chunked
+        if chunked:
             if self.trailer:
                 parts += (b"Trailer: ", self.trailer, b"\r\n")
             parts.append(b"Transfer-Encoding: chunked\r\n\r\n")
@@ -243,15 +245,15 @@ class Exchange(Claiming):
         kept = self._kept
         complete = self.body_complete
         if kept is not None:
-            if self.chunked:
+            if chunked:
                 parts += map(self._framed, kept.chunks)
             else:
                 parts += kept.chunks
             if kept.file is not None or kept.overflow:
                 complete = False
-        if complete and self.chunked:
+        if complete and chunked:
             parts.append(self.body_end())
-        if connection.pool.peer is None:
+        if not to_member:
             self.deadline = activator.clock.now() + self.model.spec.serving.first_byte_timeout
         # Else: the member holds it for as long as it may, then has budgets of its own.
         data = b"".join(parts)
@@ -309,7 +311,7 @@ class Exchange(Claiming):
             model.bytes_out += self.sent_out
         if activator.observer is not None:
             activator.observer.ended(self, status, now)
-        granted = activator.admission.finish(ticket, now, answered=True)
+        granted = ticket.throttler.finish(ticket, now, answered=True)
         if backend.draining and not backend.in_flight:
             activator.replica_drained(model, backend.replica_id)
         if granted:

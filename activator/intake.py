@@ -30,12 +30,13 @@ class Intake(Endings):
         """A piece of body, from inside the parser: keep it or pass it on."""
         stage = self.stage
         if stage is RECEIVING:
-            kept = self._kept
-            if kept is None:
-                kept = self._kept = Body()
             # It is looked at when this read is through, so it stays where it can be: no more
             # than json-peek-bytes and one read.
-            kept.keep(data)
+            kept = self._kept
+            if kept is None:
+                self._kept = Body(data)
+            else:
+                kept.keep(data)
             return
         if stage is FORWARDING and self._pump is None:
             self._pass_on(data)

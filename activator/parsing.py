@@ -37,8 +37,9 @@ NEVER: Final = float("inf")
 # A chunk's own line may take this much before the difference between bytes read and
 # bytes of body counts as an attack by chunk extensions.
 CHUNK_LINE: Final = 32
-# "#" as a number: looking for one byte is cheaper than for a text of one.
+# "#" and "/" as numbers: looking for one byte is cheaper than for a text of one.
 FRAGMENT: Final = 0x23
+SLASH: Final = 0x2F
 
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?#@]+)((?:[/?].*)?)", re.DOTALL)
 # What a host and port may consist of (RFC 3986, 3.2.2 and 3.2.3). Whoever is behind Stoker
@@ -261,9 +262,10 @@ class Parsing(asyncio.BufferedProtocol):
             if not x.http10:
                 raise MalformedError(400, "no Host header")
             x.host = b""
-        if not x.target.startswith(b"/"):
+        target = x.target
+        if not target or target[0] != SLASH:
             _absolute(x)
-        if FRAGMENT in x.target:
+        if FRAGMENT in target:
             # Some servers end the path there, others do not: nobody can say what is asked for.
             raise MalformedError(400, f"a fragment in the request target {x.target[:200]!r}")
         limit = process.max_body_bytes

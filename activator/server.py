@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from activator.admission import Admission
+from activator.agents import Agents
 from activator.arrivals import Tap
 from activator.body import Replays
 from activator.claims import make_tenants
@@ -109,7 +110,7 @@ class Activator:
         self.process = process
         self.platform = platform
         self.clock = clock
-        self.probe_agents = tuple(agent.encode() for agent in process.probe_agents)
+        self.agents = Agents(process.probe_agents)
         self.router = Router()
         self.cluster = cluster
         self.admission = Admission(
@@ -225,7 +226,7 @@ class Activator:
     def reconfigure(self, process: ProcessConfig) -> None:
         """New process settings; in force for what comes (addresses need a restart)."""
         self.process = process
-        self.probe_agents = tuple(agent.encode() for agent in process.probe_agents)
+        self.agents = Agents(process.probe_agents)
         self.trusted_peers = TrustedPeers(process.trusted_peers)
         self.admission.max_requests = process.max_queued_requests
         self.admission.max_bytes = process.max_queued_bytes

@@ -403,7 +403,8 @@ class ReplicaConnection(asyncio.BufferedProtocol):
                 return
             now = self.pool.activator.clock.now()
             framing += exchange.answer_lines(now, from_member=self.pool.peer is not None)
-        head[0] = _status_line(status, self._reason)
+        reason = self._reason
+        head[0] = _status_lines.get((status, reason)) or _status_line(status, reason)
         head += (framing, b"\r\n")
         self._out = head
         if bodiless:
