@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from stoker import __version__
 from stoker.cli.record_flags import add_record
+from stoker.cli.simulate import add_simulate
 from stoker.cli.traces import add_trace
 from stoker.errors import StokerError
 
@@ -60,6 +61,10 @@ def _run(arguments: argparse.Namespace) -> int:
                 duration=arguments.duration,
                 models=arguments.models,
             )
+        case "simulate":
+            from stoker.cli.simulate import run_simulate
+
+            return run_simulate(arguments, sys.stdout)
         case "trace":
             from stoker.cli.traces import run_trace
 
@@ -116,4 +121,5 @@ def _parser() -> argparse.ArgumentParser:
     for asking in (status, explain):
         asking.add_argument("--json", action="store_true", help="print the raw answer")
     add_trace(commands)
+    add_simulate(commands)
     return parser
