@@ -5,17 +5,28 @@ from __future__ import annotations
 from functools import lru_cache
 from math import ceil
 
+from autoscaler.policies import Why
 from autoscaler.scale_to_zero import Kept
+from stoker.quantities import format_duration
 from stoker.vocabulary import Decision, Metric, ScalingConfig
 
 
 def reason(
-    config: ScalingConfig, decision: Decision, kept: Kept, left: float, initialised: bool
+    config: ScalingConfig,
+    decision: Decision,
+    kept: Kept,
+    left: float,
+    initialised: bool,
+    why: Why = Why.NOTHING,
+    figure: float = 0.0,
 ) -> str:
     """One line for a decision whose own reason is not set yet.
 
     ``left``: seconds until the reason to keep a replica ends, where ``kept`` says so.
+    ``why`` and ``figure``: what the model's policy said last.
     """
+    if kept is Kept.FLOOR:
+        return _floor(config, decision, why, figure)
     if kept is not Kept.NOT:
         return _kept(config, kept, left)
     if not decision.valid:
@@ -31,6 +42,35 @@ def _without_data(config: ScalingConfig, desired: int, initialised: bool) -> str
     if desired == config.min_scale:
         return f"no load data: min-scale {desired}"
     return "no load data: nothing is changed"
+
+
+def _floor(config: ScalingConfig, decision: Decision, why: Why, figure: float) -> str:
+    """Why the policy asks for more than the load does."""
+    desired = decision.desired
+    match why:
+        case Why.KEPT_LONG:
+            return f"kept for {_rounded(figure)}: the model's idle times show no pattern (yet)"
+        case Why.KEPT_PATTERN:
+            return f"kept: idle times of this model are mostly below {_rounded(figure)}"
+        case Why.PREWARMED:
+            return (
+                f"prewarmed: idle times of this model mostly end after {_rounded(figure)} or more"
+            )
+        case Why.SEASON_AWAKE:
+            return f"kept or prewarmed: load came at this time, every {_rounded(config.season)}"
+        case Why.SEASON:
+            unit = "requests/s" if config.metric is Metric.RPS else "concurrent"
+            return (
+                f"{number(figure)} {unit} expected when a start begun now is ready "
+                f"({number(config.season_quantile)} % of earlier seasons of "
+                f"{_rounded(config.season)}), {_target(config.target)}: {desired}"
+            )
+        case _:
+            return f"the policy asks for at least {desired}, whatever the load"
+
+
+def _rounded(value: float) -> str:
+    return format_duration(float(ceil(value)))
 
 
 def _kept(config: ScalingConfig, kept: Kept, remaining: float) -> str:
