@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from math import ceil
 
-from autoscaler.policies import Why
+from autoscaler.policies import Why, erlang_c
 from autoscaler.scale_to_zero import Kept
 from stoker.quantities import format_duration
-from stoker.vocabulary import Decision, Metric, ScalingConfig
+from stoker.vocabulary import Decision, Metric, PolicyName, ScalingConfig
 
 
 def reason(
@@ -31,7 +31,8 @@ def reason(
         return _kept(config, kept, left)
     if not decision.valid:
         return _without_data(config, decision.desired, initialised)
-    return _load(config, decision) + _bound(config, decision, initialised)
+    service = figure if why is Why.ERLANG and config.policy is PolicyName.ERLANG_C else 0.0
+    return _load(config, decision, service) + _bound(config, decision, initialised)
 
 
 def _without_data(config: ScalingConfig, desired: int, initialised: bool) -> str:
@@ -59,14 +60,22 @@ def _floor(config: ScalingConfig, decision: Decision, why: Why, figure: float) -
         case Why.SEASON_AWAKE:
             return f"kept or prewarmed: load came at this time, every {_rounded(config.season)}"
         case Why.SEASON:
-            unit = "requests/s" if config.metric is Metric.RPS else "concurrent"
             return (
-                f"{number(figure)} {unit} expected when a start begun now is ready "
+                f"{number(figure)} {_unit(config)} expected when a start begun now is ready "
                 f"({number(config.season_quantile)} % of earlier seasons of "
                 f"{_rounded(config.season)}), {_target(config.target)}: {desired}"
             )
         case _:
             return f"the policy asks for at least {desired}, whatever the load"
+
+
+def _unit(config: ScalingConfig) -> str:
+    return "requests/s" if config.metric is Metric.RPS else "concurrent"
+
+
+def _promise(config: ScalingConfig, service: float) -> str:
+    share, wait = number(config.slo_quantile), format_duration(config.slo_wait)
+    return f"{number(service)} s each, {share} % to wait at most {wait}"
 
 
 def _rounded(value: float) -> str:
@@ -89,13 +98,18 @@ def _kept(config: ScalingConfig, kept: Kept, remaining: float) -> str:
             return f"idle; the last replica is retained: {left}"
 
 
-def _load(config: ScalingConfig, decision: Decision) -> str:
-    unit = "requests/s" if config.metric is Metric.RPS else "concurrent"
-    target = _target(config.target)
+def _load(config: ScalingConfig, decision: Decision, service: float) -> str:
+    """``service``: mean service time where that is what sizes, else 0."""
+    unit = _unit(config)
+    target = _promise(config, service) if service else _target(config.target)
     starting = f", {decision.starting} starting" if decision.starting else ""
     there = f"{decision.ready} ready{starting}"
     stable, panic, wanted = decision.stable, decision.panic, decision.wanted
-    by_stable, by_panic = ceil(stable / config.target), ceil(panic / config.target)
+    if service:
+        by_stable = erlang_c.replicas(config, stable, service)
+        by_panic = erlang_c.replicas(config, panic, service)
+    else:
+        by_stable, by_panic = ceil(stable / config.target), ceil(panic / config.target)
     if decision.panicking:
         text = (
             f"panic: {number(panic)} {unit} over {seconds(config.panic_window)}, {target}: "

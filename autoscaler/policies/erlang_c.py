@@ -78,7 +78,8 @@ def _inverse_of_blocking(a: Floats, k: Floats) -> Floats:
 
 def replicas(config: ScalingConfig, load: float, service: float) -> int:
     """What one model needs for ``load`` when requests take ``service`` seconds on average."""
-    one = (np.array([value]) for value in (load, config.slo_wait / service, _late(config)))
+    values = load, config.slo_wait / service, _late(config)
+    one = (np.array([value], dtype=np.float64) for value in values)
     return int(np.ceil(servers(*one) / _slots(config))[0])
 
 

@@ -31,14 +31,16 @@ class _Share(NamedTuple):
 
 
 class _Slots:
-    """Which slots of a part are taken."""
+    """Which slots of a part are taken, and how many."""
 
     def __init__(self, part: Part) -> None:
         self.part = part
+        self.count = 0
         self._used = 0
         self._free: list[int] = []
 
     def take(self) -> int:
+        self.count += 1
         if self._free:
             return self._free.pop()
         self._used += 1
@@ -46,6 +48,7 @@ class _Slots:
         return self._used - 1
 
     def free(self, slot: int) -> None:
+        self.count -= 1
         self.part.reset(slot)
         self._free.append(slot)
 
@@ -183,8 +186,7 @@ class PerModel(Policy):
         """Parts that have any of the rows ``at``."""
         which = self._which[at]
         for index, slots in enumerate(self._parts):
-            places = np.flatnonzero(which == index)
-            if len(places):
+            if slots.count and len(places := np.flatnonzero(which == index)):
                 yield _Share(slots.part, places, self._slot[rows_of(at, places)])
 
     def _index(self, part: Part) -> int:
