@@ -58,6 +58,7 @@ class Brain:
             key = event.spec.key
             self.planner.set_model(key, event.spec.scaling, now)
             self.planner.set_counts(key, *self.census.counts(key), now)
+            self._tell_start_seconds(key, now)
             self.agenda.poke(key)
         else:
             key = event.model
@@ -72,6 +73,13 @@ class Brain:
         self.planner.set_counts(model, ready, starting, now)
         if became_ready is not None:
             self.estimator.observe(model, became_ready.node, became_ready.phase_seconds)
+            self._tell_start_seconds(model, now)
+
+    def _tell_start_seconds(self, model: ModelKey, now: float) -> None:
+        """What is known of the model's own starts; another's say nothing of when to prewarm."""
+        start = self.estimator.eta(model)
+        if start.known:
+            self.planner.set_start_seconds(model, start.seconds, now)
 
     # --- what it concludes ---
 

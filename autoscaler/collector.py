@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from math import floor, isfinite
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,25 @@ MAX_SKEW = 5.0
 """Seconds a report's time may be off ours before its arrival is taken instead."""
 
 _NOTHING = Handles(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+
+
+class _Said(NamedTuple):
+    """A report by columns. ``arrivals``, ``queued`` and ``completions`` are only right where
+    the planner asks for them; reading them costs as much as the rest."""
+
+    concurrency: Floats
+    arrivals: Floats
+    queued: Floats
+    completions: Floats
+
+
+class _Read(NamedTuple):
+    """Rows that exist, what each is scaled on, and what it served (None: nobody asks)."""
+
+    handles: Handles
+    values: Floats
+    busy: Floats | None = None
+    completions: Floats | None = None
 
 
 class _Reporter:
@@ -83,7 +103,9 @@ class Collector:
         if isinstance(read, str):
             return self._drop(read)
         self._reporters[report.reporter] = reporter
-        handles, values = read
+        handles, values, busy, completions = read
+        if busy is not None and completions is not None:
+            self._planner.add_service(handles.rows, busy, completions)
         reporter.sequence = report.sequence
         reporter.heard = now
         time = report.time if abs(report.time - now) <= MAX_SKEW else now
@@ -117,11 +139,8 @@ class Collector:
             reporter.second = floor(now) - 1
         self._reporters[poke.reporter] = reporter
         one = np.array([row])
-        level = float(
-            self._planner.load_of(
-                one, np.array([float(poke.queued + poke.active)]), np.array([float(poke.queued)])
-            )[0]
-        )
+        queued = np.array([float(poke.queued)])
+        level = float(self._planner.load_of(one, queued + poke.active, queued, queued)[0])
         self._fill(reporter, floor(now) - 1)
         lifted = level - self._said(reporter, row)
         if lifted > 0:
@@ -193,7 +212,7 @@ class Collector:
 
     def _read_stats(
         self, reporter: _Reporter, stats: Sequence[Stat], interval: float
-    ) -> tuple[Handles, Floats] | str:
+    ) -> _Read | str:
         models = [stat[0] for stat in stats]
         layout = self._planner.rows.layout
         # Most reports name the same models as the last: comparing is cheaper than looking up.
@@ -208,11 +227,15 @@ class Collector:
             arrivals = np.array([stat[3] for stat in stats], dtype=np.float64)
         else:
             arrivals = concurrency
-        return self._checked(reporter.resolved, concurrency, arrivals, interval)
+        if self._planner.measures_service:
+            queued = np.array([stat[1] for stat in stats], dtype=np.float64)
+            completions = np.array([stat[4] for stat in stats], dtype=np.float64)
+        else:
+            queued = completions = concurrency
+        said = _Said(concurrency, arrivals, queued, completions)
+        return self._checked(reporter.resolved, said, interval)
 
-    def _read_columns(
-        self, reporter: _Reporter, columns: StatColumns
-    ) -> tuple[Handles, Floats] | str:
+    def _read_columns(self, reporter: _Reporter, columns: StatColumns) -> _Read | str:
         if columns.known != len(reporter.names):
             return "missed-names"
         ids = np.asarray(columns.ids, dtype=np.int64)
@@ -228,7 +251,15 @@ class Collector:
         if columns.new_models or reporter.layout != rows.layout:
             self._renumber(reporter)
         handles = Handles(reporter.numbered.rows[ids], reporter.numbered.generations[ids])
-        return self._checked(handles, concurrency, arrivals, columns.interval)
+        if self._planner.measures_service:
+            queued = np.asarray(columns.queued, dtype=np.float64)
+            completions = np.asarray(columns.completions, dtype=np.float64)
+            if not len(queued) == len(completions) == len(ids):
+                return "bad-value"
+        else:
+            queued = completions = concurrency
+        said = _Said(concurrency, arrivals, queued, completions)
+        return self._checked(handles, said, columns.interval)
 
     def _renumber(self, reporter: _Reporter) -> None:
         """Look up the models whose row is unknown or has another tenant now."""
@@ -243,19 +274,26 @@ class Collector:
         reporter.numbered = numbered
         reporter.layout = rows.layout
 
-    def _checked(
-        self, handles: Handles, concurrency: Floats, arrivals: Floats, interval: float
-    ) -> tuple[Handles, Floats] | str:
+    def _checked(self, handles: Handles, said: _Said, interval: float) -> _Read | str:
+        concurrency, arrivals, queued, completions = said
         if not len(concurrency):
-            return _NOTHING, concurrency
-        values = self._planner.load_of(handles.rows, concurrency, arrivals / interval)
+            return _Read(_NOTHING, concurrency)
+        values = self._planner.load_of(handles.rows, concurrency, arrivals / interval, queued)
         if not (values.min() >= 0 and values.max() < float("inf")):
             return "bad-value"
+        busy: Floats | None = None
+        if self._planner.measures_service:
+            busy = (concurrency - queued) * interval
+            if not (queued.min() >= 0 and busy.min() >= 0 and busy.max() < float("inf")):
+                return "bad-value"
+            if not (completions.min() >= 0 and completions.max() < float("inf")):
+                return "bad-value"
         if handles.rows.min() < 0:
             known = handles.rows >= 0
             self.dropped["unknown-model"] += int(len(known) - known.sum())
             handles, values = Handles(*(part[known] for part in handles)), values[known]
-        return handles, values
+            busy, completions = None if busy is None else busy[known], completions[known]
+        return _Read(handles, values, busy, None if busy is None else completions)
 
     def _drop(self, reason: str) -> bool:
         self.dropped[reason] += 1

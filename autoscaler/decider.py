@@ -43,9 +43,9 @@ class Decider:
         for table in (self.policy, self.to_zero, self.state):
             table.reserve(rows)
 
-    def configure(self, row: int, config: ScalingConfig) -> None:
+    def configure(self, row: int, config: ScalingConfig, now: float = 0.0) -> None:
         """Set or change a row's settings; its history stays. There is room for it."""
-        self.policy.configure(row, config)
+        self.policy.configure(row, config, now)
         self.to_zero.configure(row, config)
         self.windows.place(
             row, Shape(config.stable_window, config.panic_window, config.window_aggregation)
@@ -65,13 +65,15 @@ class Decider:
         if unknown.any():
             asked = np.where(unknown, ready + starting, asked)
         counted = ready + starting * state.counts_starting[at]
-        verdict = self.policy.decide(at, averages, Supply(ready, counted), now)
+        supply = Supply(ready, counted, state.start_seconds[at])
+        verdict = self.policy.decide(at, averages, supply, now)
         outcome = self.to_zero.decide(
             at,
             verdict.wanted,
             averages.valid,
             scale_to_zero.Supply(ready, starting, asked),
             now,
+            verdict.floor,
         )
         return Concluded(ready, starting, asked, verdict, outcome)
 

@@ -98,12 +98,23 @@ class Journal:
         self._keep(model, Entry(now, Counts(ready, starting)))
         self._write("counts", t=now, model=model, ready=ready, starting=starting)
 
+    def start_seconds(self, now: float, model: ModelKey, seconds: float) -> None:
+        self._keep(model, Entry(now, Note("start-seconds", f"a start takes {seconds:.3g} s")))
+        self._write("start-seconds", t=now, model=model, seconds=seconds)
+
     def opened(self, second: int) -> None:
         self._write("open", s=second)
 
     def load(self, second: int, rows: Ints, values: Floats) -> None:
         if self.writer:
             self._write("load", s=second, rows=rows.tolist(), values=values.tolist())
+
+    def service(self, rows: Ints, busy: Floats, completions: Floats) -> None:
+        if self.writer:
+            columns = (column.tolist() for column in (rows, busy, completions))
+            self._write(
+                "service", **dict(zip(("rows", "busy", "completions"), columns, strict=True))
+            )
 
     def gave_up(self, now: float, model: ModelKey) -> None:
         self._keep(model, Entry(now, Note("gave-up", "will be asked for anew")))

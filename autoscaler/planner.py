@@ -17,9 +17,9 @@ import numpy as np
 from autoscaler import scale_to_zero
 from autoscaler.decider import Decider
 from autoscaler.evidence import Evidence, Recorder
+from autoscaler.policies import Floor, Policy, Verdict
 from autoscaler.policies import Frozen as PolicyFrozen
-from autoscaler.policies import Policy, Verdict
-from autoscaler.policies.kpa import Kpa
+from autoscaler.policies.per_model import PerModel
 from autoscaler.ring import NO_EDGE
 from autoscaler.rows import Rows
 from autoscaler.scale_to_zero import NEVER
@@ -46,11 +46,14 @@ _Frozen = tuple[PolicyFrozen, Callable[[Ints], list[dict[str, Scalar]]]]
 
 
 class Planner:
-    """Decides for all models. ``journal`` None: nothing is recorded."""
+    """Decides for all models. ``journal`` None: nothing is recorded.
+
+    ``policy``: one for all models, whatever their settings say; None: what they say.
+    """
 
     def __init__(self, policy: Policy | None = None, journal: Recorder | None = None) -> None:
         self.rows = Rows()
-        self.decider = Decider(policy or Kpa())
+        self.decider = Decider(policy or PerModel())
         self.windows = self.decider.windows
         self.policy = self.decider.policy
         self.to_zero = self.decider.to_zero
@@ -70,7 +73,7 @@ class Planner:
             self.decider.reserve(len(self._configs))
         self._configs[row] = config
         self._rates += (config.metric is Metric.RPS) - int(self.state.by_rate[row])
-        self.decider.configure(row, config)
+        self.decider.configure(row, config, now)
         if self.journal:
             self.journal.config(now, row, model, config)
         restored = self._restored.pop(model, None)
@@ -101,6 +104,15 @@ class Planner:
         if self.journal:
             self.journal.counts(now, model, ready, starting)
 
+    def set_start_seconds(self, model: ModelKey, seconds: float, now: float) -> None:
+        """What a start of the model takes, as measured (0: unknown). Unknown models are ignored."""
+        row = self.rows.index.get(model)
+        if row is None or self.state.start_seconds[row] == seconds:
+            return
+        self.state.start_seconds[row] = seconds
+        if self.journal:
+            self.journal.start_seconds(now, model, seconds)
+
     def open_second(self, second: int) -> None:
         """Everybody said zero for ``second`` unless load is added to it."""
         self.windows.open(second)
@@ -110,19 +122,36 @@ class Planner:
     def add_load(self, second: int, rows: Ints, values: Floats) -> None:
         """Add average load in ``second`` to distinct rows that exist."""
         self.windows.add(second, rows, values)
+        self.policy.observe(second, rows, values)
         if self.journal:
             self.journal.load(second, rows, values)
+
+    def add_service(self, rows: Ints, busy: Floats, completions: Floats) -> None:
+        """Distinct rows that exist served requests: seconds in service of all requests
+        together, and how many completed. Needed only while ``measures_service``."""
+        self.policy.serve(rows, busy, completions)
+        if self.journal:
+            self.journal.service(rows, busy, completions)
 
     @property
     def scales_on_rates(self) -> bool:
         """Whether any model is scaled on arrivals, so that they have to be read."""
         return self._rates > 0
 
-    def load_of(self, rows: Ints, concurrency: Floats, rates: Floats) -> Floats:
-        """What each row is scaled on: its concurrency or its arrivals per second."""
+    @property
+    def measures_service(self) -> bool:
+        """Whether any model is sized by its service times, so that they have to be added."""
+        return self.policy.measures_service
+
+    def load_of(self, rows: Ints, concurrency: Floats, rates: Floats, queued: Floats) -> Floats:
+        """What each row is scaled on: its concurrency (of which ``queued`` wait), where some
+        policy weighs those that wait differently, or its arrivals per second."""
+        load = concurrency
+        if self.measures_service:
+            load = load - queued * (1.0 - self.policy.weight_of_queued(rows))
         if not self.scales_on_rates:
-            return concurrency
-        return np.where(self.state.by_rate[rows], rates, concurrency)
+            return load
+        return np.where(self.state.by_rate[rows], rates, load)
 
     def forget_asked(self, model: ModelKey, now: float) -> None:
         """What was asked for did not happen and is given up: ask again at the next tick."""
@@ -156,7 +185,11 @@ class Planner:
         begun = state.begun[at]
         if not begun.all():
             self._begin(at, begun, now)
-        frozen = (self.policy.freeze(at), self.to_zero.memory.freeze(at)) if self.journal else None
+        frozen = (
+            (self.policy.freeze(at, state.start_seconds[at], now), self.to_zero.memory.freeze(at))
+            if self.journal
+            else None
+        )
         ready, starting, asked, verdict, outcome = self.decider.conclude(at, averages, now)
         changed = (
             (outcome.desired != state.desired[at])
@@ -167,6 +200,8 @@ class Planner:
             | (averages.valid != state.valid[at])
             | (state.decided[at] == NEVER)
         )
+        if verdict.floor is not None:
+            self._explain(at, verdict.floor, changed)
         looks = outcome.look_again != state.look_again[at]
         self._store(at, averages, verdict, outcome, now)
         self.decider.sleep(at, outcome.desired + ready + starting == 0)
@@ -180,6 +215,12 @@ class Planner:
             self.state.begun[row] = True
             if self.rows.models[row] is not None:
                 self.policy.begin(int(row), float(self.state.ready[row]), now)
+
+    def _explain(self, at: At, floor: Floor, changed: Bools) -> None:
+        """Note why there is a floor; one for another reason is a change where it counts."""
+        rows = rows_of(at, floor.places)
+        changed[floor.places] |= floor.why != self.state.why[rows]
+        self.state.why[rows], self.state.figure[rows] = floor.why, floor.figure
 
     def _store(
         self,
@@ -225,6 +266,7 @@ class Planner:
                     decision.valid,
                     decision.ready,
                     decision.starting,
+                    self.state.start_seconds[row].item(),
                     was,
                     policy,
                     to_zero,

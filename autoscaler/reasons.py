@@ -5,22 +5,34 @@ from __future__ import annotations
 from functools import lru_cache
 from math import ceil
 
+from autoscaler.policies import Why, erlang_c
 from autoscaler.scale_to_zero import Kept
-from stoker.vocabulary import Decision, Metric, ScalingConfig
+from stoker.quantities import format_duration
+from stoker.vocabulary import Decision, Metric, PolicyName, ScalingConfig
 
 
 def reason(
-    config: ScalingConfig, decision: Decision, kept: Kept, left: float, initialised: bool
+    config: ScalingConfig,
+    decision: Decision,
+    kept: Kept,
+    left: float,
+    initialised: bool,
+    why: Why = Why.NOTHING,
+    figure: float = 0.0,
 ) -> str:
     """One line for a decision whose own reason is not set yet.
 
     ``left``: seconds until the reason to keep a replica ends, where ``kept`` says so.
+    ``why`` and ``figure``: what the model's policy said last.
     """
+    if kept is Kept.FLOOR:
+        return _floor(config, decision, why, figure)
     if kept is not Kept.NOT:
         return _kept(config, kept, left)
     if not decision.valid:
         return _without_data(config, decision.desired, initialised)
-    return _load(config, decision) + _bound(config, decision, initialised)
+    service = figure if why is Why.ERLANG and config.policy is PolicyName.ERLANG_C else 0.0
+    return _load(config, decision, service) + _bound(config, decision, initialised)
 
 
 def _without_data(config: ScalingConfig, desired: int, initialised: bool) -> str:
@@ -31,6 +43,43 @@ def _without_data(config: ScalingConfig, desired: int, initialised: bool) -> str
     if desired == config.min_scale:
         return f"no load data: min-scale {desired}"
     return "no load data: nothing is changed"
+
+
+def _floor(config: ScalingConfig, decision: Decision, why: Why, figure: float) -> str:
+    """Why the policy asks for more than the load does."""
+    desired = decision.desired
+    match why:
+        case Why.KEPT_LONG:
+            return f"kept for {_rounded(figure)}: the model's idle times show no pattern (yet)"
+        case Why.KEPT_PATTERN:
+            return f"kept: idle times of this model are mostly below {_rounded(figure)}"
+        case Why.PREWARMED:
+            return (
+                f"prewarmed: idle times of this model mostly end after {_rounded(figure)} or more"
+            )
+        case Why.SEASON_AWAKE:
+            return f"kept or prewarmed: load came at this time, every {_rounded(config.season)}"
+        case Why.SEASON:
+            return (
+                f"{number(figure)} {_unit(config)} expected when a start begun now is ready "
+                f"({number(config.season_quantile)} % of earlier seasons of "
+                f"{_rounded(config.season)}), {_target(config.target)}: {desired}"
+            )
+        case _:
+            return f"the policy asks for at least {desired}, whatever the load"
+
+
+def _unit(config: ScalingConfig) -> str:
+    return "requests/s" if config.metric is Metric.RPS else "concurrent"
+
+
+def _promise(config: ScalingConfig, service: float) -> str:
+    share, wait = number(config.slo_quantile), format_duration(config.slo_wait)
+    return f"{number(service)} s each, {share} % to wait at most {wait}"
+
+
+def _rounded(value: float) -> str:
+    return format_duration(float(ceil(value)))
 
 
 def _kept(config: ScalingConfig, kept: Kept, remaining: float) -> str:
@@ -49,13 +98,18 @@ def _kept(config: ScalingConfig, kept: Kept, remaining: float) -> str:
             return f"idle; the last replica is retained: {left}"
 
 
-def _load(config: ScalingConfig, decision: Decision) -> str:
-    unit = "requests/s" if config.metric is Metric.RPS else "concurrent"
-    target = _target(config.target)
+def _load(config: ScalingConfig, decision: Decision, service: float) -> str:
+    """``service``: mean service time where that is what sizes, else 0."""
+    unit = _unit(config)
+    target = _promise(config, service) if service else _target(config.target)
     starting = f", {decision.starting} starting" if decision.starting else ""
     there = f"{decision.ready} ready{starting}"
     stable, panic, wanted = decision.stable, decision.panic, decision.wanted
-    by_stable, by_panic = ceil(stable / config.target), ceil(panic / config.target)
+    if service:
+        by_stable = erlang_c.replicas(config, stable, service)
+        by_panic = erlang_c.replicas(config, panic, service)
+    else:
+        by_stable, by_panic = ceil(stable / config.target), ceil(panic / config.target)
     if decision.panicking:
         text = (
             f"panic: {number(panic)} {unit} over {seconds(config.panic_window)}, {target}: "

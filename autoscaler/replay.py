@@ -10,7 +10,15 @@ import numpy as np
 from autoscaler.journal import Verdict
 from autoscaler.planner import Planner
 from autoscaler.window import Averages
-from stoker.vocabulary import Aggregation, Decision, Metric, ModelKey, Plan, ScalingConfig
+from stoker.vocabulary import (
+    Aggregation,
+    Decision,
+    Metric,
+    ModelKey,
+    Plan,
+    PolicyName,
+    ScalingConfig,
+)
 
 
 def again(verdict: Verdict, config: ScalingConfig | None = None) -> Decision:
@@ -24,6 +32,7 @@ def again(verdict: Verdict, config: ScalingConfig | None = None) -> Decision:
         {
             "ready": evidence.ready,
             "starting": evidence.starting,
+            "start_seconds": evidence.start_seconds,
             "asked": evidence.asked,
             "begun": True,
         },
@@ -68,6 +77,9 @@ def replay(lines: Iterable[Mapping[str, object]]) -> Iterator[Plan]:
             case "counts":
                 model = ModelKey(*fields["model"])
                 planner.set_counts(model, fields["ready"], fields["starting"], fields["t"])
+            case "start-seconds":
+                model = ModelKey(*fields["model"])
+                planner.set_start_seconds(model, fields["seconds"], fields["t"])
             case "gave-up":
                 planner.forget_asked(ModelKey(*fields["model"]), fields["t"])
             case "open":
@@ -75,6 +87,9 @@ def replay(lines: Iterable[Mapping[str, object]]) -> Iterator[Plan]:
             case "load":
                 rows = planner.rows.resolve(models[row] for row in fields["rows"]).rows
                 planner.add_load(fields["s"], rows, np.array(fields["values"]))
+            case "service":
+                rows = planner.rows.resolve(models[row] for row in fields["rows"]).rows
+                planner.add_service(rows, np.array(fields["busy"]), np.array(fields["completions"]))
             case "tick":
                 rows = fields["rows"]
                 yield planner.decide(
@@ -86,6 +101,7 @@ def _config(fields: Mapping[str, Any]) -> ScalingConfig:
     return ScalingConfig(
         **{
             **fields,
+            "policy": PolicyName(fields.get("policy", PolicyName.KPA)),
             "metric": Metric(fields["metric"]),
             "window_aggregation": Aggregation(fields["window_aggregation"]),
         }

@@ -8,7 +8,10 @@ A wanted 0 becomes 0 only when all of this is past; until then one replica stays
 4. it has been idle for the pod retention period, and, while its traffic does not pass the
    activator yet, for the grace period.
 
-Without valid data nothing moves but what the bounds demand. A model not yet initialised has
+A policy's floor holds like a bound, within max_scale: above 0 it wakes a model without any
+data, and the way to zero begins only when it has fallen to 0.
+
+Without valid data nothing moves but what bounds and floor demand. A model not yet initialised has
 its initial scale as lower bound until that many replicas were ready once.
 """
 
@@ -20,6 +23,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from autoscaler.policies import Floor
 from autoscaler.table import At, Bools, Floats, Ints, Table, rows_of
 from stoker.vocabulary import ScalingConfig
 
@@ -30,7 +34,7 @@ ACTIVATION_LIMIT = 610.0
 
 
 class Kept(enum.IntEnum):
-    """Why a model that wants 0 keeps a replica."""
+    """Why a model keeps, or gets, more than its load wants."""
 
     NOT = 0
     DISABLED = 1
@@ -38,6 +42,7 @@ class Kept(enum.IntEnum):
     JUST_ACTIVE = 3
     RETENTION = 4
     GRACE = 5
+    FLOOR = 6
 
 
 class _Settings(Table):
@@ -88,7 +93,7 @@ class Supply(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Per row: replicas to ask for, why one is kept (``Kept``), when to look again (or NEVER)."""
+    """Per row: replicas to ask for, why some are kept (``Kept``), when to look again (or NEVER)."""
 
     desired: Floats
     kept: Floats
@@ -134,8 +139,17 @@ class ScaleToZero:
             if column[row] != NEVER:
                 column[row] += shift
 
-    def decide(self, at: At, wanted: Floats, valid: Bools, supply: Supply, now: float) -> Outcome:
-        """Decide for the rows ``at``; the other arguments hold one entry for each of them."""
+    def decide(
+        self,
+        at: At,
+        wanted: Floats,
+        valid: Bools,
+        supply: Supply,
+        now: float,
+        floor: Floor | None = None,
+    ) -> Outcome:
+        """Decide for the rows ``at``; the other arguments hold one entry for each of them,
+        ``floor`` for those it names."""
         settings, memory = self.settings, self.memory
         ready, starting, asked = supply
         lowest = settings.least[at]
@@ -147,7 +161,13 @@ class ScaleToZero:
 
         desired = np.where(valid, wanted, asked)
         np.maximum(desired, lowest, out=desired)
-        np.minimum(desired, settings.most[at], out=desired)
+        most = settings.most[at]
+        held: Bools | None = None
+        if floor is not None:
+            demanded = np.minimum(floor.replicas, most[floor.places])
+            held = demanded > desired[floor.places]
+            desired[floor.places] = np.maximum(desired[floor.places], demanded)
+        np.minimum(desired, most, out=desired)
 
         has = asked > 0
         busy = desired > 0
@@ -173,6 +193,11 @@ class ScaleToZero:
         if len(leaving):
             part = self._leave(rows_of(at, leaving), starting[leaving], now)
             desired[leaving], kept[leaving], look_again[leaving] = part
+        if floor is not None:
+            kept[floor.places[held]] = Kept.FLOOR
+            # A rule's own time comes first: until then the model is awake and ticked anyway.
+            own = look_again[floor.places]
+            look_again[floor.places] = np.where(own == NEVER, floor.look_again, own)
         asleep = (desired == 0) & (awake != NEVER)
         if asleep.any():
             memory.awake[at] = np.where(asleep, NEVER, awake)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autoscaler import reasons
+from autoscaler.policies import Why
 from autoscaler.scale_to_zero import NEVER, Kept
 from autoscaler.table import Bools, Floats, Ints, Table
 from stoker.vocabulary import Decision, ModelKey, ScalingConfig
@@ -31,6 +32,9 @@ class State(Table):
         "kept": 0.0,
         "look_again": NEVER,
         "decided": NEVER,
+        "why": 0.0,
+        "figure": 0.0,
+        "start_seconds": 0.0,
         "begun": False,
         "asleep": False,
         "counts_starting": True,
@@ -49,6 +53,9 @@ class State(Table):
     kept: Floats
     look_again: Floats
     decided: Floats
+    why: Floats
+    figure: Floats
+    start_seconds: Floats
     begun: Bools
     asleep: Bools
     counts_starting: Bools
@@ -74,14 +81,15 @@ class State(Table):
                 self.ready,
                 self.starting,
                 self.kept,
+                self.why,
             )
         ]
         left = (self.look_again[rows] - self.decided[rows]).tolist()
         times, valid = self.decided[rows].tolist(), self.valid[rows].tolist()
         stable, panic = self.stable[rows].tolist(), self.panic[rows].tolist()
-        panicking = self.panicking[rows].tolist()
+        panicking, figures = self.panicking[rows].tolist(), self.figure[rows].tolist()
         decisions = []
-        for place, (desired, wanted, excess, ready, starting, kept) in enumerate(
+        for place, (desired, wanted, excess, ready, starting, kept, why) in enumerate(
             zip(*whole, strict=True)
         ):
             decision = Decision(
@@ -98,8 +106,15 @@ class State(Table):
                 starting=starting,
                 reason="",
             )
-            why = Kept(kept) if kept else Kept.NOT
-            text = reasons.reason(configs[place], decision, why, left[place], initialised[place])
+            text = reasons.reason(
+                configs[place],
+                decision,
+                Kept(kept) if kept else Kept.NOT,
+                left[place],
+                initialised[place],
+                Why(why) if why else Why.NOTHING,
+                figures[place],
+            )
             # Set once, here, before anyone else sees it: a second object would cost as much
             # as the rest, and after a start all models are decided on in one tick.
             object.__setattr__(decision, "reason", text)

@@ -121,7 +121,7 @@ class Bench:
         planner, now, models = self.planner, self.second + 1.0, self.models
         averages = planner.windows.averages(now, models)
         ready = planner.state.ready[:models]
-        at, supply = slice(0, models), Supply(ready, ready)
+        at, supply = slice(0, models), Supply(ready, ready, np.zeros_like(ready))
         return _median_ns(lambda: planner.policy.decide(at, averages, supply, now), steps) / models
 
 

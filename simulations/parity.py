@@ -158,7 +158,7 @@ def run(scenarios: Sequence[Scenario]) -> list[list[Tick]]:
         windows.place(
             row, Shape(config.stable_window, config.panic_window, config.window_aggregation)
         )
-        policy.configure(row, config, scenario.reachable)
+        policy.configure(row, config, 0.0, scenario.reachable)
         policy.begin(row, scenario.initial_ready, 0.0)
     waiting = [iter([*scenario.samples, (float("inf"), 0.0)]) for scenario in scenarios]
     heads = [next(samples) for samples in waiting]
@@ -173,7 +173,7 @@ def run(scenarios: Sequence[Scenario]) -> list[list[Tick]]:
                 heads[row] = next(waiting[row])
         averages = windows.averages(now, len(scenarios), rows)
         ready = np.array([ticks[row].ready for row in rows.tolist()])
-        verdict = policy.decide(rows, averages, Supply(ready, ready), now)
+        verdict = policy.decide(rows, averages, Supply(ready, ready, np.zeros_like(ready)), now)
         for place, row in enumerate(rows.tolist()):
             valid = bool(averages.valid[place])
             result[row].append(

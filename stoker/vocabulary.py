@@ -163,15 +163,25 @@ class Metric(enum.StrEnum):
     RPS = "rps"
 
 
+class PolicyName(enum.StrEnum):
+    """What decides how many replicas a model's load asks for (``autoscaler.policies``)."""
+
+    KPA = "kpa"
+    HYBRID_HISTOGRAM = "hybrid-histogram"
+    SEASONAL = "seasonal"
+    ERLANG_C = "erlang-c"
+
+
 @dataclass(frozen=True, slots=True)
 class ScalingConfig:
     """What the decider must know of one model. Meanings are Knative's.
 
     ``target`` is the wanted average per replica, ``capacity`` what one replica can take
     (requests, or requests per second when ``metric`` is rps). ``max_scale`` 0: no bound.
-    ``target_burst_capacity`` -1: unlimited.
+    ``target_burst_capacity`` -1: unlimited. Quantiles are percentages.
     """
 
+    policy: PolicyName = PolicyName.KPA
     metric: Metric = Metric.CONCURRENCY
     target: float = 70.0
     capacity: float = 100.0
@@ -191,6 +201,11 @@ class ScalingConfig:
     scale_to_zero_pod_retention_period: float = 0.0
     window_aggregation: Aggregation = Aggregation.LINEAR
     count_starting_as_capacity: bool = True
+    keep_alive_default: float = 4 * 3600.0
+    season: float = 24 * 3600.0
+    season_quantile: float = 90.0
+    slo_wait: float = 1.0
+    slo_quantile: float = 99.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ Example: target 7, 2 ready, threshold 2, panic average 30: ceil(30/7) / 2 = 2.5,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from autoscaler.delay import DelayWindow
-from autoscaler.policies import Frozen, Supply, Verdict
+from autoscaler.policies import Frozen, Policy, Supply, Verdict
 from autoscaler.table import At, Bools, Floats, Ints, Table, rows_of
 from autoscaler.window import Averages
 from stoker.vocabulary import ScalingConfig
@@ -63,7 +63,14 @@ class _Memory(Table):
     peak: Floats
 
 
-class Kpa:
+class Sizes(NamedTuple):
+    """Replicas that each row's stable and panic average ask for by themselves."""
+
+    stable: Floats
+    panic: Floats
+
+
+class Kpa(Policy):
     """The policy. A row that is not ``reachable`` may shrink at any rate and without delay."""
 
     def __init__(self) -> None:
@@ -75,7 +82,9 @@ class Kpa:
         self.settings.reserve(rows)
         self.memory.reserve(rows)
 
-    def configure(self, row: int, config: ScalingConfig, reachable: bool = True) -> None:
+    def configure(
+        self, row: int, config: ScalingConfig, now: float, reachable: bool = True
+    ) -> None:
         self._set_delay(row, config.scale_down_delay)
         self.settings.put(
             row,
@@ -102,11 +111,24 @@ class Kpa:
         self.settings.reset(row)
         self.memory.reset(row)
 
-    def decide(self, at: At, averages: Averages, supply: Supply, now: float) -> Verdict:
+    def sizes(self, at: At, averages: Averages) -> Sizes:
+        """What the target says."""
+        target = self.settings.target[at]
+        return Sizes(np.ceil(averages.stable / target), np.ceil(averages.panic / target))
+
+    def decide(
+        self,
+        at: At,
+        averages: Averages,
+        supply: Supply,
+        now: float,
+        sizes: Sizes | None = None,
+    ) -> Verdict:
+        """``sizes``: what the averages ask for, where that is not what the target says."""
         settings, memory = self.settings, self.memory
-        stable, panic, valid = averages
+        valid = averages.valid
+        by_stable, by_panic = sizes or self.sizes(at, averages)
         ready = np.maximum(supply.counted, 1.0)
-        target = settings.target[at]
         activation = settings.activation[at]
 
         highest = np.ceil(settings.up_rate[at] * ready)
@@ -114,9 +136,8 @@ class Kpa:
         reachable = settings.reachable[at]
         if not reachable.all():
             lowest[~reachable] = 0.0
-        by_panic = np.ceil(panic / target)
         over = by_panic / ready >= settings.threshold[at]
-        wanted = _within(np.ceil(stable / target), lowest, highest, activation)
+        wanted = _within(by_stable, lowest, highest, activation)
         in_panic = np.maximum(_within(by_panic, lowest, highest, activation), wanted)
 
         panicked = memory.panicked[at]
@@ -136,7 +157,7 @@ class Kpa:
             panicking = np.where(valid, panicking, panicked > NOT_PANICKING)
         if self._delays:
             self._hold_up(at, wanted, valid & reachable, now)
-        return Verdict(wanted, self._excess(at, panic, supply.ready), panicking)
+        return Verdict(wanted, self._excess(at, averages.panic, supply.ready), panicking)
 
     def _excess(self, at: At, panic: Floats, ready: Floats) -> Floats:
         burst = self.settings.burst[at]
@@ -157,7 +178,7 @@ class Kpa:
     def take(self, row: int) -> dict[str, object]:
         return {**self.memory.take(row), **self._delayed(row)}
 
-    def freeze(self, at: At) -> Frozen:
+    def freeze(self, at: At, start: Floats, now: float) -> Frozen:
         memory = self.memory.freeze(at)
 
         def values(places: Ints) -> list[dict[str, object]]:

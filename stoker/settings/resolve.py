@@ -21,7 +21,15 @@ from stoker.settings.process_rows import (
 )
 from stoker.settings.table import MODEL_TUNABLES, PROCESS_TUNABLES
 from stoker.settings.tunable import Tunable
-from stoker.vocabulary import Address, LaunchConfig, Metric, ScalingConfig, ServingConfig, Tenancy
+from stoker.vocabulary import (
+    Address,
+    LaunchConfig,
+    Metric,
+    PolicyName,
+    ScalingConfig,
+    ServingConfig,
+    Tenancy,
+)
 
 TARGET_MIN = 0.01  # Knative's smallest target: 0.7 for a concurrency of 1 at 70 %
 _RPS_UTILIZATION = 0.7  # Knative offers no process-wide setting for it
@@ -210,6 +218,16 @@ def contradictions(values: Mapping[str, Any]) -> list[Problem]:
                 "is above max-scale",
                 f"[1, {high}]",
                 "raise max-scale",
+            )
+        )
+    if values["policy"] is PolicyName.ERLANG_C and values["metric"] is not Metric.CONCURRENCY:
+        problems.append(
+            Problem(
+                "policy",
+                "erlang-c",
+                "counts requests in service, but metric is rps",
+                "metric: concurrency with erlang-c",
+                "set metric: concurrency, or another policy",
             )
         )
     for smaller, larger in (

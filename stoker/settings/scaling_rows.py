@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from stoker.settings import kinds
 from stoker.settings.kinds import Kind
 from stoker.settings.tunable import COUNT_MAX, Section, Tunable
-from stoker.vocabulary import Aggregation, Metric
+from stoker.vocabulary import Aggregation, Metric, PolicyName
 
 
 def scaling_rows() -> Iterator[Tunable]:
@@ -24,6 +24,15 @@ def scaling_rows() -> Iterator[Tunable]:
     ) -> Tunable:
         return Tunable(name, Section.SCALING, kind, default, reason, low, above, high, also)
 
+    yield row(
+        "policy",
+        kinds.choice(PolicyName),
+        "kpa",
+        "What sizes a model: kpa as Knative does; hybrid-histogram also learns its idle times, to"
+        " keep or wake its last replica accordingly; seasonal also starts replicas ahead of what"
+        " came at the same time of earlier seasons; erlang-c sizes for a promised wait (slo-wait)."
+        " See docs/policies.md.",
+    )
     yield row(
         "metric",
         kinds.choice(Metric),
@@ -203,4 +212,48 @@ def scaling_rows() -> Iterator[Tunable]:
         "true",
         "false ignores replicas on their way up, as Knative does, and so may start more than"
         " needed while a slow model loads.",
+    )
+    yield row(
+        "keep-alive-default",
+        kinds.DURATION,
+        "4h",
+        "With policy hybrid-histogram: how long the last replica stays after load while the"
+        " model's idle times show no pattern; shorter where idling costs more than a cold start.",
+        low="0s",
+        high="168h",
+    )
+    yield row(
+        "season",
+        kinds.WHOLE_SECONDS,
+        "24h",
+        "With policy seasonal, and for idle times of hours with hybrid-histogram: after how long"
+        " load repeats itself; 168h where the days of the week differ.",
+        low="1h",
+        high="168h",
+    )
+    yield row(
+        "season-quantile",
+        kinds.PERCENTAGE,
+        "90",
+        "With the same policies: which quantile of earlier seasons' load is to be expected; lower"
+        " where one unusual day must not be paid for again.",
+        low="0",
+        high="100",
+    )
+    yield row(
+        "slo-wait",
+        kinds.DURATION,
+        "1s",
+        "With policy erlang-c: how long requests may wait for a slot; near the service time or"
+        " above, far fewer replicas will do.",
+        low="0s",
+        high="1h",
+    )
+    yield row(
+        "slo-quantile",
+        kinds.PERCENTAGE,
+        "99",
+        "With policy erlang-c: the share of requests that must not wait longer than slo-wait.",
+        low="1",
+        high="99.999",
     )

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
 
 from autoscaler.planner import Planner
-from stoker.vocabulary import Aggregation, Decision, ModelKey, ScalingConfig
+from stoker.vocabulary import Aggregation, Decision, ModelKey, PolicyName, ScalingConfig
 
 A = ModelKey("default", "a")
 B = ModelKey("default", "b")
 
 
 class Moment(NamedTuple):
-    """One second of one model: its load (None: nobody said anything) and its replicas."""
+    """One second of one model: its load (None: nobody said anything) and its replicas.
+
+    ``service``: seconds its requests take, 0 when none completes; ``start``: seconds a start
+    takes, as measured by now.
+    """
 
     load: float | None
     ready: int
     starting: int
+    service: float = 0.0
+    start: float = 0.0
 
 
 Life = Sequence[Moment]
@@ -31,18 +38,27 @@ def drive(
     lives: Mapping[ModelKey, tuple[ScalingConfig, Life]],
     start: int = 0,
     every: int = 2,
+    stride: int = 1,
 ) -> dict[ModelKey, list[Decision]]:
-    """Set the models, let each live its life, and decide every other second."""
+    """Set the models, let each live its life, and decide every other second.
+
+    ``stride``: seconds from one moment to the next; nothing is said in between.
+    """
     for model, (config, _) in lives.items():
         planner.set_model(model, config, float(start))
     result: dict[ModelKey, list[Decision]] = {model: [] for model in lives}
     for offset in range(max(len(life) for _, life in lives.values())):
-        second = start + offset
+        second = start + offset * stride
         for model, (_, life) in lives.items():
             moment = life[offset]
             planner.set_counts(model, moment.ready, moment.starting, float(second))
+            planner.set_start_seconds(model, moment.start, float(second))
             if moment.load is not None:
                 say(planner, second, {model: moment.load})
+                if moment.service and planner.measures_service:
+                    row = np.array([planner.rows.index[model]])
+                    busy = np.array([moment.load])
+                    planner.add_service(row, busy, np.floor(busy / moment.service))
         if offset % every == 0:
             planner.decide(second + 0.5)
             for model, decisions in result.items():
@@ -58,8 +74,29 @@ def say(planner: Planner, second: int, loads: Mapping[ModelKey, float]) -> None:
     planner.add_load(second, rows, np.array(list(loads.values())))
 
 
+def with_policies(base: st.SearchStrategy[ScalingConfig]) -> st.SearchStrategy[ScalingConfig]:
+    """The same settings under any policy; seasons and times are short, as lives are."""
+    return st.builds(
+        replace,
+        base,
+        policy=st.sampled_from(PolicyName),
+        keep_alive_default=st.sampled_from([0.0, 35.0, 90.25]),
+        season=st.sampled_from([60.0, 77.0]),
+        season_quantile=st.sampled_from([0.0, 50.0, 90.0, 100.0]),
+        slo_wait=st.sampled_from([0.0, 0.5, 10.0]),
+        slo_quantile=st.sampled_from([50.0, 99.0]),
+    )
+
+
 loads = st.one_of(st.none(), st.just(0.0), st.floats(0.0, 300.0).map(lambda x: round(x, 3)))
-moments = st.builds(Moment, loads, st.integers(0, 12), st.integers(0, 3))
+moments = st.builds(
+    Moment,
+    loads,
+    st.integers(0, 12),
+    st.integers(0, 3),
+    st.sampled_from([0.0, 0.05, 2.0]),
+    st.sampled_from([0.0, 1.5, 4.0]),
+)
 
 
 def lives(seconds: int) -> st.SearchStrategy[list[Moment]]:

@@ -19,7 +19,7 @@ def kpa(*, reachable: bool = True, **settings: float) -> Kpa:
     policy = Kpa()
     policy.reserve(1)
     config = ScalingConfig(**{"target": 10.0, "capacity": 10.0, **settings})  # type: ignore[arg-type]
-    policy.configure(0, config, reachable)
+    policy.configure(0, config, 0.0, reachable)
     return policy
 
 
@@ -29,8 +29,9 @@ def decide(
     """(wanted, EBC, panicking) for the load (stable, panic)."""
     valid = load != NO_DATA
     averages = Averages(np.array([load[0]]), np.array([load[1]]), np.array([valid]))
-    supply = Supply(np.array([ready]), np.array([ready if counted is None else counted]))
-    wanted, excess, panicking = policy.decide(slice(0, 1), averages, supply, now)
+    counts = np.array([ready]), np.array([ready if counted is None else counted])
+    supply = Supply(*counts, np.zeros(1))
+    wanted, excess, panicking, _ = policy.decide(slice(0, 1), averages, supply, now)
     return int(wanted[0]), int(excess[0]), bool(panicking[0])
 
 
@@ -129,9 +130,9 @@ def test_a_changed_delay_begins_anew() -> None:
     policy = kpa(scale_down_delay=10.0, panic_threshold=1000.0)
     decide(policy, (50.0, 50.0), 1, 0.0)
     config = ScalingConfig(target=10.0, panic_threshold=1000.0, scale_down_delay=20.0)
-    policy.configure(0, config)
+    policy.configure(0, config, 0.0)
     assert decide(policy, (10.0, 10.0), 1, 2.0)[0] == 1
-    policy.configure(0, ScalingConfig(target=10.0, panic_threshold=1000.0))
+    policy.configure(0, ScalingConfig(target=10.0, panic_threshold=1000.0), 0.0)
     assert decide(policy, (0.0, 0.0), 1, 4.0)[0] == 0
 
 

@@ -90,7 +90,7 @@ def test_rates() -> None:
     target = planner(a=ScalingConfig(metric=Metric.RPS), b=ASLEEP)
     assert target.scales_on_rates
     rows = target.rows.resolve([A, B]).rows
-    both = target.load_of(rows, np.array([1.0, 2.0]), np.array([10.0, 20.0]))
+    both = target.load_of(rows, np.array([1.0, 2.0]), np.array([10.0, 20.0]), np.zeros(2))
     assert both.tolist() == [10.0, 2.0]
     target.set_model(A, ASLEEP, 1.0)
     assert not target.scales_on_rates

@@ -66,13 +66,13 @@ def test_monotone_in_load(config: ScalingConfig, life: list[tuple[float, float, 
         windows.place(
             row, Shape(config.stable_window, config.panic_window, config.window_aggregation)
         )
-        policy.configure(row, config)
+        policy.configure(row, config, 0.0)
     both = np.arange(2)
     for second, (load, more, replicas) in enumerate(life):
         windows.add(second, both, np.array([load, load + more]))
         ready = np.full(2, float(replicas))
         averages = windows.averages(second, 2)
-        verdict = policy.decide(slice(0, 2), averages, Supply(ready, ready), second)
+        verdict = policy.decide(slice(0, 2), averages, Supply(ready, ready, np.zeros(2)), second)
         assert verdict.wanted[0] <= verdict.wanted[1]
         assert verdict.panicking[0] <= verdict.panicking[1]
 
