@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import count
+from zlib import crc32
 
 from activator.forecast import Eta, Forecast
 from activator.slots import Slots
@@ -76,7 +77,8 @@ class Admission:
         """Add or change a model; returns its throttler and tickets that new limits granted."""
         throttler = self.throttlers.get(spec.key)
         if throttler is None:
-            seed = len(self.throttlers) + 1
+            # By name, so that a model's choices do not depend on which others there are.
+            seed = crc32(str(spec.key).encode())
             slots = self._make_slots(spec) if self._make_slots is not None else None
             throttler = Throttler(spec.key, spec.serving, now, seed, self._total, slots)
             self.throttlers[spec.key] = throttler

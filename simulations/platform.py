@@ -13,6 +13,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from zlib import crc32
 
 import numpy as np
 
@@ -104,9 +105,9 @@ class SimulatedPlatform:
                 spec = replace(spec, launch=LAUNCH)
             supervision = self._supervisions.get(spec.key)
             if supervision is None:
-                stream = np.random.SeedSequence(
-                    (self._seed, len(self._supervisions), _STARTS_DRAWN)
-                )
+                # By name, so that it does not matter which other models there are.
+                name = crc32(str(spec.key).encode())
+                stream = np.random.SeedSequence((self._seed, name, _STARTS_DRAWN))
                 self._streams[spec.key] = np.random.Generator(np.random.PCG64(stream))
                 supervision = Supervision(spec, self._ids(spec.key), "simulated")
                 self._supervisions[spec.key] = supervision

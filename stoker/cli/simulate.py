@@ -173,12 +173,14 @@ def run_simulate(arguments: argparse.Namespace, out: TextIO) -> int:
             result.began = source.began
             results.append(result)
     print_results(results, out)
-    for name, write in (
-        ("html", lambda path: write_html(results, path, title=f"Simulation of {wanted[0].trace}")),
-        ("json", lambda path: write_json(results, path)),
-        ("csv", lambda path: write_csv(results, path)),
-        ("series_csv", lambda path: write_csv(results, path, series=True)),
-    ):
+    title = f"Simulation of {wanted[0].trace}"
+    writers: dict[str, Callable[[Path], None]] = {
+        "html": lambda path: write_html(results, path, title=title),
+        "json": lambda path: write_json(results, path),
+        "csv": lambda path: write_csv(results, path),
+        "series_csv": lambda path: write_csv(results, path, series=True),
+    }
+    for name, write in writers.items():
         if (path := getattr(arguments, name)) is not None:
             write(Path(path))
             print(f"written: {path}", file=sys.stderr)

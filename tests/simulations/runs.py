@@ -46,7 +46,7 @@ def poisson(rate: float, count: int, seed: int, models: tuple[ModelKey, ...] = (
 
 def spec(key: ModelKey = M, *, scaling: dict[str, Any] | None = None, **serving: Any) -> ModelSpec:
     """A model at zero with one slot per replica, unless told otherwise."""
-    scaling = {"target": 0.7, "capacity": 1.0, "initial_scale": 0, **(scaling or {})}
+    scaling = {"target": 1.0, "capacity": 1.0, "initial_scale": 0, **(scaling or {})}
     serving = {"container_concurrency": 1, **serving}
     return ModelSpec(key, scaling=ScalingConfig(**scaling), serving=ServingConfig(**serving))
 
