@@ -150,11 +150,8 @@ class Books:
         replica = event.replica
         model = replica.model
         totals = self._totals[model]
-        before = self._replicas.get(replica.id)
         if isinstance(event, ReplicaGone):
-            if before is None:
-                return
-            del self._replicas[replica.id]
+            before = self._replicas.pop(replica.id)
             if before.phase is Phase.READY:
                 self._unready(before, now)
                 totals.crashes += 1
@@ -163,18 +160,19 @@ class Books:
             totals.replica_seconds += now - max(before.created, self._began)
             self._count(model, -1, now)
             return
+        known = self._replicas.get(replica.id)
         self._replicas[replica.id] = replica
-        if before is None:
+        if known is None:
             totals.starts += 1
             self._starting.add(1, now)
             self._count(model, 1, now)
             return
-        if before.is_starting and not replica.is_starting:
+        if known.is_starting and not replica.is_starting:
             self._starting.add(-1, now)
             if replica.phase is Phase.READY:
                 self._ready.add(1, now)
-        elif before.phase is Phase.READY and replica.phase is not Phase.READY:
-            self._unready(before, now)
+        elif known.phase is Phase.READY and replica.phase is not Phase.READY:
+            self._unready(known, now)
 
     def _unready(self, replica: Replica, now: float) -> None:
         self._ready.add(-1, now)

@@ -47,11 +47,6 @@ class Track:
         column[first + 1 : last] += value
         column[last] += value * (now - last * step) / step
 
-    def restart(self, now: float) -> None:
-        """Forget the integral so far; the value stays."""
-        self.settle(now)
-        self.integral = 0.0
-
 
 def step_for(duration: float, most: int = 2000) -> float:
     """Whole seconds per step, 1, 2, 5, 10, 15, 30, 60 ... so that ``most`` steps suffice."""

@@ -197,7 +197,10 @@ def test_batched_requests_slow_each_other_down() -> None:
     """Two in one replica, each 1 s of tokens alone, 50 % slower together: the first has done
     2/3 when it would have ended; both end at 1.5 s.
     """
-    one_second = {"prompt_tokens": np.zeros(2, np.int32), "output_tokens": np.full(2, 10, np.int32)}
+    one_second: dict[str, Any] = {
+        "prompt_tokens": np.zeros(2, np.int32),
+        "output_tokens": np.full(2, 10, np.int32),
+    }
     source = trace(10.0, 10.0, **one_second)
     model = spec(scaling=fixed(1), container_concurrency=4)
     result = run(source, model, in_world=world(Tokens(decode=10.0, batch=0.5)))
@@ -208,7 +211,7 @@ def test_batched_requests_that_leave_speed_up_the_others() -> None:
     """One needs 2 s alone, comes at 9.4 s and leaves after 1.5 s; the other needs 1 s and comes
     at 10 s. Together until 10.9 s, where it has done 0.6; alone it is done at 11.3 s.
     """
-    tokens = {
+    tokens: dict[str, Any] = {
         "prompt_tokens": np.zeros(2, np.int32),
         "output_tokens": np.array([20, 10], np.int32),
     }
@@ -222,7 +225,10 @@ def test_batched_requests_that_leave_speed_up_the_others() -> None:
 def test_batched_replicas_may_die() -> None:
     """What was in a shared replica is tried elsewhere as well, by another replica's time."""
     deadly = world(Tokens(decode=10.0, batch=0.1), failures=Failures(crash_after=Constant(7.0)))
-    columns = {"prompt_tokens": np.zeros(2, np.int32), "output_tokens": np.full(2, 50, np.int32)}
+    columns: dict[str, Any] = {
+        "prompt_tokens": np.zeros(2, np.int32),
+        "output_tokens": np.full(2, 50, np.int32),
+    }
     model = spec(scaling=fixed(1), container_concurrency=4)
     result = run(trace(10.0, 10.5, duration=100.0, **columns), model, in_world=deadly)
     assert (result.totals.answered, result.totals.retries) == (2, 2)
