@@ -103,7 +103,17 @@ def test_values_outside_of_the_bins_are_counted_at_their_ends() -> None:
     spread = spread_of([1e-7, 3e6])
     assert spread.percentile(50) == 0.0
     assert spread.percentile(100) == pytest.approx(LONGEST, rel=0.005)
-    assert (spread.longest, spread.mean) == (3e6, pytest.approx(1.5e6))
+    assert spread.longest == 3e6
+    assert spread.mean == pytest.approx(1.5e6)
+
+
+@pytest.mark.parametrize("wrong", [-1e-9, float("nan")])
+def test_seconds_that_cannot_be_are_refused(wrong: float) -> None:
+    """Nothing is taken in then."""
+    spread = spread_of([1.0])
+    with pytest.raises(ValueError, match="cannot take in"):
+        spread.add(np.array([2.0, wrong]))
+    assert (spread.count, spread.total) == (1, 1.0)
 
 
 COUNTS = st.integers(0, 10**9)
