@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulations.result import LONGEST, SHORTEST, Money, Series, Spread, Totals
@@ -46,6 +46,7 @@ def test_percentiles_are_within_a_quarter_of_a_percent(values: list[float], perc
     assert abs(found - exact) <= 0.0025 * exact
 
 
+@settings(max_examples=40)
 @given(MANY, MANY, MANY)
 def test_spreads_merge_in_any_grouping_and_order(
     a: list[float], b: list[float], c: list[float]
@@ -124,6 +125,7 @@ TOTALS = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(TOTALS, TOTALS, TOTALS)
 def test_totals_merge_in_any_grouping(a: Totals, b: Totals, c: Totals) -> None:
     """Every field adds up, reasons of refusals each by itself."""
