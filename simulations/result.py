@@ -37,9 +37,13 @@ class Spread:
         self.longest = 0.0
 
     def add(self, seconds: Floats) -> None:
-        """Take in values of 0 or more."""
+        """Take in values of 0 or more. Raises ValueError on others: a time that ran backwards
+        must not hide in the first bin.
+        """
         if not len(seconds):
             return
+        if not float(seconds.min()) >= 0:
+            raise ValueError(f"a spread of seconds cannot take in {float(seconds.min()):g} s")
         clipped = np.clip(seconds, SHORTEST / FINENESS, LONGEST)
         bins = np.floor(np.log(clipped / SHORTEST) / _LOG).astype(np.int64) + 1
         self.counts += np.bincount(np.clip(bins, 0, BINS - 1), minlength=BINS)

@@ -112,7 +112,7 @@ def _headline(result: Result) -> Iterable[Element]:
 def _sections(runs: Sequence[Named]) -> Iterable[Element]:
     if len(runs) > 1:
         yield _section("Side by side", [comparison(runs)], _marks())
-    yield _section("Cost", _cost(runs), look="few")
+    yield _section("Cost", _cost(runs), look="few" if len(runs) > 1 else "stacked")
     spreads = [
         spread_plot("latency", "Latency, waiting included", runs, lambda r: r.latencies),
         spread_plot("wait", "Wait for a slot", runs, lambda r: r.waits),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from simulations.report import write_html
+from simulations.result import Result
 from tests.simulations.browser import Page, browser
 from tests.simulations.made import result, several
 from tests.simulations.test_report_page import empty, hostile
 
-PAGES = {
+PAGES: dict[str, Callable[[], list[Result]]] = {
     "one": lambda: [result()],
     "four": lambda: several(4, models=30),
     "ten": lambda: several(10),
