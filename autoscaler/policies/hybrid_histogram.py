@@ -71,7 +71,10 @@ class HybridHistogram(Part):
         wake[away <= start] = 0.0
         keep = np.where(patterned, idle.keep[slots], self.settings.keep[slots])
         since = idle.idle_since[slots]
-        there = (since != NEVER) & ~seasonal
+        # From the middle of the window on: before, KPA has it, and every second with load
+        # would be news of another time to look again.
+        idling = now >= since + idle.bridged[slots] / 2
+        there = (since != NEVER) & idling & ~seasonal
         begin, end = since + wake, since + keep
         early, during = there & (now < begin), there & (now >= begin) & (now < end)
         replicas = during.astype(np.float64)

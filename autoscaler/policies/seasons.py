@@ -106,7 +106,7 @@ class Seasons:
         What an answer rests on is past and does not change: it stays until it is reached.
         """
         columns = self.slots
-        last = self._bin(slots, now + ahead)
+        last = np.minimum(self._bin(slots, now + ahead), self._bin(slots, now) + BINS - 1)
         asked = np.flatnonzero(columns.used[slots] & (columns.rise[slots] <= last))
         for begin in range(0, len(asked), _AT_ONCE):
             part = asked[begin : begin + _AT_ONCE]
