@@ -108,7 +108,7 @@ class Hits:
 def recognise(lines: list[str]) -> bool:
     """By what most of its first lines look like."""
     first = lines[:20]
-    return sum(_LINE.fullmatch(line.rstrip("\r")) is not None for line in first) * 2 > len(first)
+    return sum(_LINE.fullmatch(line.rstrip("\r")) is not None for line in first) * 2 >= len(first)
 
 
 def read(parts: Iterable[Part], reading: Reading) -> Trace:
