@@ -166,8 +166,6 @@ class Table:
 
     def _heading(self, name: str, line: str) -> None:
         there = [title.strip().casefold() for title in next(csv.reader([line]))]
-        if not there:
-            raise TraceError(f"{name}: no columns in {line!r}")
         sought = [
             next((there.index(n.casefold()) for n in column.names if n.casefold() in there), -1)
             for column in self._columns
