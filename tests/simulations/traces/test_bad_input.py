@@ -39,6 +39,9 @@ PLAIN = "t,model,service_s,prompt_tokens\n1,a,0.5,7\n"
 WRONG = [
     (AZURE, "2023-11-16 25:00:00,1,2", "TIMESTAMP = 2023-11-16 25:00:00: must be a time"),
     (AZURE, "NaT,1,2", "TIMESTAMP = NaT: must be a time"),
+    (AZURE, "now,1,2", "TIMESTAMP = now: must be a time"),
+    (AZURE, "2023-11-16 09:00:01+05:00,1,2", "must be a time like 2023-11-16 18:17:03.97996"),
+    (AZURE, "9999-11-16 09:00:01,1,2", "TIMESTAMP = 9999-11-16 09:00:01: must be a time"),
     (AZURE, "2023-11-16 09:00:01,1,-2", "GeneratedTokens = -2: must be a whole number"),
     (AZURE, "2023-11-16 09:00:01,1.5,2", "ContextTokens = 1.5: must be a whole number"),
     (AZURE, "2023-11-16 09:00:01,1", "2 columns instead of 3"),
