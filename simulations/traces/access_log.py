@@ -88,11 +88,10 @@ class Hits:
         place = self.places.setdefault(name, len(self.places))
         self.rows.append((hit.logged, hit.took, hit.service, place))
 
-    def trace(self, *, whole_seconds: bool) -> Trace:
-        """All of them. ``whole_seconds``: what was logged may be rounded down to seconds."""
+    def trace(self) -> Trace:
+        """All of them; times that were rounded down to seconds are spread over these."""
         logged, took, service, which = np.array(self.rows, dtype=np.float64).reshape(-1, 4).T
-        if whole_seconds:
-            logged = spread_within_seconds(self._reading, logged)
+        logged = spread_within_seconds(self._reading, logged)
         times, began = from_first(logged - took)
         return built(
             self._reading,
@@ -108,7 +107,7 @@ class Hits:
 def recognise(lines: list[str]) -> bool:
     """By what most of its first lines look like."""
     first = lines[:20]
-    return sum(_LINE.fullmatch(line.rstrip("\r")) is not None for line in first) * 2 > len(first)
+    return sum(_LINE.fullmatch(line.rstrip("\r")) is not None for line in first) * 2 >= len(first)
 
 
 def read(parts: Iterable[Part], reading: Reading) -> Trace:
@@ -118,7 +117,7 @@ def read(parts: Iterable[Part], reading: Reading) -> Trace:
     for part in parts:
         for first, texts in part.lines():
             for number, text in enumerate(texts, first):
-                if not text:
+                if not text or text.isspace():
                     continue
                 try:
                     hit, by = _hit(text, moments)
@@ -131,8 +130,8 @@ def read(parts: Iterable[Part], reading: Reading) -> Trace:
                 hits.add(hit)
             reading.faults.seen(len(texts))
             if hits is not None and hits.full:
-                return hits.trace(whole_seconds=True)
-    return (hits or Hits(reading)).trace(whole_seconds=True)
+                return hits.trace()
+    return (hits or Hits(reading)).trace()
 
 
 def _hit(text: str, moments: dict[str, float]) -> tuple[Hit, str]:

@@ -103,7 +103,7 @@ def read(parts: Iterable[Part], reading: Reading) -> Trace:
             reading.faults.seen(len(texts))
             if hits is not None and hits.full:
                 break
-    return (hits or Hits(reading)).trace(whole_seconds=True)
+    return (hits or Hits(reading)).trace()
 
 
 def _dialect(found: dict[str, Any]) -> Dialect:

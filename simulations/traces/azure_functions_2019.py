@@ -110,7 +110,7 @@ def _day(part: Part, reading: Reading, functions: dict[str, int], base: int) -> 
             if not width:
                 width = text.count(",") - 3
                 continue
-            if not text:
+            if not text or text.isspace():
                 continue
             try:
                 app_function, values = _line(text, width)

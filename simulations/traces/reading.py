@@ -227,11 +227,13 @@ def _fixed(model_by: str | None) -> ModelKey | None:
 
 def _check_model_by(name: str, chosen: Format, model_by: str) -> None:
     kinds = (*chosen.model_by, "fixed:")
-    for kind in kinds:
-        if model_by == kind or (
-            kind.endswith(":") and len(model_by) > len(kind) > 0 and model_by.startswith(kind)
-        ):
-            return
+    if any(
+        len(model_by) > len(kind) and model_by.startswith(kind)
+        if kind.endswith(":")
+        else model_by == kind
+        for kind in kinds
+    ):
+        return
     allowed = ", ".join(f"{kind}…" if kind.endswith(":") else kind for kind in kinds)
     raise TraceError(f"model-by = {model_by}: not for {name}; allowed: {allowed}")
 

@@ -36,7 +36,8 @@ def placed(
     by_power = weibull[row]
     if by_power.any():
         powers = 1 / shape[by_power]
-        gaps[by_power] = rng.standard_exponential(len(powers), dtype=np.float32) ** powers
+        with np.errstate(over="ignore", under="ignore"):  # clipped below
+            gaps[by_power] = rng.standard_exponential(len(powers), dtype=np.float32) ** powers
         others = ~by_power
         gaps[others] = rng.standard_gamma(shape[others], dtype=np.float32)
     elif len(shapes) and (shapes == shapes[0]).all():

@@ -31,7 +31,7 @@ def write_csv(trace: Source, path: str) -> int:
     opening = _PACKED.get(Path(path).suffix, open)
     count = 0
     try:
-        with opening(path, "wt", encoding="ascii", newline="\n") as out:
+        with opening(path, "wt", encoding="utf-8", newline="\n") as out:
             blocks = iter(trace.blocks())
             first = next(blocks, None)
             out.write(f"# duration: {trace.duration!r}\n")
