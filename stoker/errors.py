@@ -7,7 +7,9 @@
     ├── ResultsError         saved results that cannot be read or written
     ├── PlatformError        the world refused or failed
     │   ├── UnknownModelError    a model the platform has never heard of
-    │   └── PlatformClosedError  used after close()
+    │   ├── PlatformClosedError  used after close()
+    │   ├── NotLeadingError      only the leader may do that, and this is not it (any more)
+    │   └── ApiError             the Kubernetes API server refused, or did not answer
     ├── ListenError          an address cannot be bound
     ├── CertificateError     a certificate and its key cannot be used
     ├── ControlError         a running Stoker could not be asked (stoker status, explain, record)
@@ -86,6 +88,28 @@ class UnknownModelError(PlatformError):
 
 class PlatformClosedError(PlatformError):
     """The platform was used after ``close()``."""
+
+
+class NotLeadingError(PlatformError):
+    """Only the leader may do that, and this process is not, or not for long enough."""
+
+
+class ApiError(PlatformError):
+    """The Kubernetes API server refused, or did not answer.
+
+    ``status`` is HTTP's, 0 where no answer came: then nobody knows whether it was done.
+    ``reason`` is Kubernetes' word for it (``Conflict``, ``Expired`` ...), empty if something
+    else answered; ``retry_after`` seconds that the server asks to wait, 0 if it does not.
+    """
+
+    def __init__(
+        self, status: int, message: str, reason: str = "", retry_after: float = 0.0
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.retry_after = retry_after
+        told = message or reason or "no reason given"
+        super().__init__(f"API server: {status}: {told}" if status else f"API server: {told}")
 
 
 class ListenError(StokerError):

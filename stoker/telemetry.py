@@ -267,6 +267,51 @@ REPLICA_EXITS = MetricSpec(
     "stoker_replica_exits", Kind.COUNTER, "Replicas that ended, by cause", ("model", "cause")
 )
 
+# kubernetes
+API_REQUESTS = MetricSpec(
+    "stoker_kubernetes_requests",
+    Kind.COUNTER,
+    "Requests to the Kubernetes API server, by verb and status; 0: no answer",
+    ("verb", "code"),
+)
+WATCHED_OBJECTS = MetricSpec(
+    "stoker_kubernetes_objects", Kind.GAUGE, "Objects known of a resource", ("resource",)
+)
+WATCH_EVENTS = MetricSpec(
+    "stoker_kubernetes_watch_events",
+    Kind.COUNTER,
+    "Events taken in from watches of a resource",
+    ("resource",),
+)
+WATCH_SILENCE = MetricSpec(
+    "stoker_kubernetes_watch_silence_seconds",
+    Kind.GAUGE,
+    "How long ago a resource was last heard of (a list, an event, a bookmark): what is known of"
+    " it may be that old",
+    ("resource",),
+)
+WATCH_FAILURES = MetricSpec(
+    "stoker_kubernetes_watch_failures",
+    Kind.COUNTER,
+    "Lists and watches that failed or ended early, by cause",
+    ("resource", "cause"),
+)
+RELISTS = MetricSpec(
+    "stoker_kubernetes_lists", Kind.COUNTER, "Times a resource was listed anew", ("resource",)
+)
+LEADING = MetricSpec("stoker_leading", Kind.GAUGE, "1 while this process holds the lease")
+LEASE_LOSSES = MetricSpec(
+    "stoker_lease_losses",
+    Kind.COUNTER,
+    "Times this process stopped acting because its lease was not renewed in time, or was taken",
+)
+BAD_MODEL_SETTINGS = MetricSpec(
+    "stoker_kubernetes_refused_models",
+    Kind.GAUGE,
+    "1 while a model's annotations, or another autoscaler on its target, are refused",
+    _M,
+)
+
 # workers
 WORKERS = MetricSpec(
     "stoker_workers", Kind.GAUGE, "Worker processes that take requests; none with workers: 1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import settings
 
 # How long an example takes says nothing on a machine that has other things to do.
@@ -18,3 +19,20 @@ def pytest_configure() -> None:
     would be made just for asking, and reported as never closed later on.
     """
     asyncio.set_event_loop(None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Here and not in tests/kubernetes, so that they are known whatever is run."""
+    group = parser.getgroup("kubernetes")
+    group.addoption(
+        "--kubeconfig",
+        metavar="FILE",
+        default="",
+        help="run tests/kubernetes against this cluster instead of our own API server",
+    )
+    group.addoption(
+        "--pod-addresses",
+        metavar="CIDR",
+        default="127.100.0.0/16",
+        help="addresses of this machine for pods (real API servers refuse loopback ones)",
+    )

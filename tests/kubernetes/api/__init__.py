@@ -1,0 +1,1 @@
+"""A strict Kubernetes API server in this process, for tests."""
