@@ -223,7 +223,8 @@ class Autoscaler:
     # --- the journal's file ------------------------------------------------------------------
 
     def _snapshot(self) -> dict[str, object]:
-        return self.planner.snapshot(self._clock.now())
+        # By ``wall`` the times of all lines up to the next snapshot can be told to people.
+        return {**self.planner.snapshot(self._clock.now()), "wall": self._clock.wall()}
 
     def _flush(self) -> None:
         if self._file is not None and (self._flushing is None or self._flushing.done()):

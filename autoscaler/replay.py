@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
 
+from autoscaler.evidence import Recorder
 from autoscaler.journal import Verdict
 from autoscaler.planner import Planner
 from autoscaler.window import Averages
@@ -51,27 +53,56 @@ def replay(lines: Iterable[Mapping[str, object]]) -> Iterator[Plan]:
     ``lines`` are those a ``Journal`` gave its writer, from a snapshot on or from the very
     beginning. Raises KeyError, ValueError or TypeError on lines that are none.
     """
-    planner = Planner()
-    models: dict[int, ModelKey] = {}
+    player = Player()
     for line in lines:
+        plan = player.take(line)
+        if plan is not None:
+            yield plan
+
+
+Change = Callable[[ModelKey, ScalingConfig], ScalingConfig]
+"""The settings that a model is played with instead of the recorded ones."""
+
+
+class Player:
+    """Feeds a planner of its own with a recording, line by line; ``recorder`` is told of all.
+
+    A snapshot that says what the planner remembers anyway (each file of a journal begins with
+    one) changes nothing; with any other a new planner begins: something was not recorded, or
+    Stoker was started anew.
+    """
+
+    def __init__(self, change: Change | None = None, recorder: Recorder | None = None) -> None:
+        self.planner = Planner(journal=recorder)
+        self._change = change
+        self._recorder = recorder
+        # By row, as recorded: rows of this planner may be others.
+        self.models: dict[int, ModelKey] = {}
+
+    def continues(self, line: Mapping[str, object]) -> bool:
+        """Whether a snapshot's line says what is remembered here."""
         fields = cast(Mapping[str, Any], line)
+        here = json.loads(json.dumps(self.planner.snapshot(fields["time"])))
+        return bool(here["opened"] == fields["opened"] and _memories(here) == _memories(fields))
+
+    def take(self, line: Mapping[str, object], *, goes_on: bool | None = None) -> Plan | None:
+        """Play one line; the plan, if it is a tick's. ``goes_on``: what ``continues`` says of
+        the recording where this player's settings are others; None: ask it.
+
+        Raises KeyError, ValueError or TypeError on a line that is none.
+        """
+        fields = cast(Mapping[str, Any], line)
+        planner = self.planner
         match fields["kind"]:
             case "snapshot":
-                for entry in fields["models"]:
-                    model = ModelKey(*entry["model"])
-                    models[entry["row"]] = model
-                    planner.set_model(model, _config(entry["config"]), fields["time"])
-                    state = entry["state"]
-                    planner.set_counts(
-                        model, int(state["ready"]), int(state["starting"]), fields["time"]
-                    )
-                planner.restore(fields)
+                if not (self.continues(line) if goes_on is None else goes_on):
+                    self._begin(fields)
+                self.models = {e["row"]: ModelKey(*e["model"]) for e in fields["models"]}
             case "restored":
                 planner.restore(fields["snapshot"], fields["shift"])
             case "config":
-                model = ModelKey(*fields["model"])
-                models[fields["row"]] = model
-                planner.set_model(model, _config(fields["config"]), fields["t"])
+                self.models[fields["row"]] = model = ModelKey(*fields["model"])
+                self._set(model, fields["config"], fields["t"])
             case "removed":
                 planner.remove_model(ModelKey(*fields["model"]), fields["t"])
             case "counts":
@@ -85,16 +116,41 @@ def replay(lines: Iterable[Mapping[str, object]]) -> Iterator[Plan]:
             case "open":
                 planner.open_second(fields["s"])
             case "load":
-                rows = planner.rows.resolve(models[row] for row in fields["rows"]).rows
+                rows = planner.rows.resolve(self.models[row] for row in fields["rows"]).rows
                 planner.add_load(fields["s"], rows, np.array(fields["values"]))
             case "service":
-                rows = planner.rows.resolve(models[row] for row in fields["rows"]).rows
+                rows = planner.rows.resolve(self.models[row] for row in fields["rows"]).rows
                 planner.add_service(rows, np.array(fields["busy"]), np.array(fields["completions"]))
             case "tick":
-                rows = fields["rows"]
-                yield planner.decide(
-                    fields["t"], None if rows is None else [models[row] for row in rows]
-                )
+                return planner.decide(fields["t"], self.decided(line))
+        return None
+
+    def decided(self, line: Mapping[str, object]) -> list[ModelKey] | None:
+        """The models that a tick's line decided for; None: all."""
+        rows = cast(list[int] | None, line["rows"])
+        return None if rows is None else [self.models[row] for row in rows]
+
+    def _begin(self, fields: Mapping[str, Any]) -> None:
+        self.planner = Planner(journal=self._recorder)
+        for entry in fields["models"]:
+            model, state = ModelKey(*entry["model"]), entry["state"]
+            self._set(model, entry["config"], fields["time"])
+            self.planner.set_counts(
+                model, int(state["ready"]), int(state["starting"]), fields["time"]
+            )
+        self.planner.restore(fields)
+
+    def _set(self, model: ModelKey, fields: Mapping[str, Any], now: float) -> None:
+        config = _config(fields)
+        self.planner.set_model(model, self._change(model, config) if self._change else config, now)
+
+
+def _memories(fields: Mapping[str, Any]) -> dict[ModelKey, Mapping[str, Any]]:
+    """By model; which row it has is no part of what is remembered."""
+    return {
+        ModelKey(*entry["model"]): {name: entry[name] for name in entry if name != "row"}
+        for entry in fields["models"]
+    }
 
 
 def _config(fields: Mapping[str, Any]) -> ScalingConfig:

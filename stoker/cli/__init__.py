@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from stoker import __version__
 from stoker.cli.record_flags import add_record
+from stoker.cli.replay_flags import add_replay
 from stoker.cli.simulate import add_simulate
 from stoker.cli.traces import add_trace
 from stoker.errors import StokerError
@@ -61,6 +62,17 @@ def _run(arguments: argparse.Namespace) -> int:
                 duration=arguments.duration,
                 models=arguments.models,
             )
+        case "replay":
+            from stoker.cli.replay import run_replay
+
+            return run_replay(
+                arguments.journal,
+                sys.stdout,
+                at=arguments.at,
+                model=arguments.model,
+                assignments=arguments.set,
+                as_json=arguments.json,
+            )
         case "simulate":
             from stoker.cli.simulate import run_simulate
 
@@ -106,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     explain = commands.add_parser("explain", help="why a model has the replicas it has")
     explain.add_argument("model", metavar="MODEL", help="NAME or NAMESPACE/NAME")
     record = add_record(commands)
+    add_replay(commands)
     for asking in (status, explain, record):
         asking.add_argument(
             "--admin",
