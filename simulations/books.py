@@ -36,6 +36,7 @@ class Books:
         series, step = self.series, self.series.step
         self._totals = {key: Totals() for key in self._models}
         self._waits, self._latencies, self._cold_waits = Spread(), Spread(), Spread()
+        self._cold: list[float] = []
         self._decisions = 0
         self._ready = Track(series.ready, step)
         self._starting = Track(series.starting, step)
@@ -85,11 +86,13 @@ class Books:
         """Seconds until the slot, and until the answer's end, of answered requests."""
         self._waits.add(np.array(waits))
         self._latencies.add(np.array(latencies) + self._run.world.network)
+        self._cold_waits.add(np.array(self._cold))
+        self._cold.clear()
 
     def cold(self, throttler: Throttler, waited: float, now: float) -> None:
         """An answered request had come when no replica was ready."""
         self._totals[throttler.key].cold += 1
-        self._cold_waits.add(np.array([waited]))
+        self._cold.append(waited)
         self.series.cold[self._step(now)] += 1
 
     def waited(self, seconds: float, now: float) -> None:

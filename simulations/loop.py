@@ -579,8 +579,10 @@ class Loop:
         starting = self.starting[throttler]
         starting.pop(replica.id, None)
         if isinstance(event, ReplicaGone) or replica.phase is Phase.FAILED:
+            backend = throttler.slots.drain(replica.id)
             throttler.remove_replica(replica.id)
-            self._lost(replica.id, throttler, now)
+            if backend is not None and backend.in_flight:
+                self._lost(replica.id, throttler, now)
         elif replica.phase is Phase.DRAINING:
             if throttler.drain_replica(replica.id):
                 self.platform.drained(replica.id)

@@ -23,7 +23,12 @@ _RECENT = 32
 _ENOUGH_ON_NODE = 3
 _MOST_HISTORIES = 20_000
 
-_Start = tuple[float, ...]
+
+class _Start(NamedTuple):
+    """Seconds in each phase on the way, and in all phases behind it together."""
+
+    took: tuple[float, ...]
+    after: tuple[float, ...]
 
 
 class Estimate(NamedTuple):
@@ -63,7 +68,7 @@ class Estimator:
                 seen = True
         if not seen:
             return
-        start = tuple(took.values())
+        start = _start(tuple(took.values()))
         self._all.append(start)
         for key in {(model, ""), (model, node)}:
             history = self._histories.pop(key, None) or deque(maxlen=_RECENT)
@@ -97,18 +102,20 @@ class Estimator:
         if not starts:
             return Estimate(max(DEFAULT_SECONDS - elapsed, 1.0), False, phase, 0)
         current = 0 if phase is None else PHASES_BEFORE_READY.index(phase)
-        later = [sum(start[current + 1 :]) for start in starts]
         # Only starts that took longer here than this one already has can say what is left.
         left = [
-            start[current] - elapsed + rest
-            for start, rest in zip(starts, later, strict=True)
-            if phase is None or start[current] > elapsed
+            took[current] - elapsed + after[current]
+            for took, after in starts
+            if phase is None or took[current] > elapsed
         ]
         if left:
             return Estimate(_quantile(left, self._quantile), own, phase, len(left))
         # Slower than any before: half as long again, as a guess.
         return Estimate(
-            max(elapsed / 2, 1.0) + _quantile(later, self._quantile), False, phase, len(starts)
+            max(elapsed / 2, 1.0) + _quantile([s.after[current] for s in starts], self._quantile),
+            False,
+            phase,
+            len(starts),
         )
 
     def until_served(
@@ -132,7 +139,7 @@ class Estimator:
         """The quantile of each phase alone, phases that take no time left out."""
         starts, _ = self._starts(model, node)
         seconds = {
-            phase: _quantile([start[place] for start in starts], self._quantile)
+            phase: _quantile([start.took[place] for start in starts], self._quantile)
             for place, phase in enumerate(PHASES_BEFORE_READY)
             if starts
         }
@@ -146,7 +153,7 @@ class Estimator:
         if not own:
             return None
         place = PHASES_BEFORE_READY.index(phase)
-        seconds = [start[place] for start in starts]
+        seconds = [start.took[place] for start in starts]
         return min(seconds), max(seconds)
 
     def _starts(self, model: ModelKey, node: str) -> tuple[Sequence[_Start], bool]:
@@ -156,6 +163,10 @@ class Estimator:
             return on_node, True
         anywhere = self._histories.get((model, ""), ())
         return (anywhere, True) if anywhere else (self._all, False)
+
+
+def _start(took: tuple[float, ...]) -> _Start:
+    return _Start(took, tuple(sum(took[place + 1 :]) for place in range(len(took))))
 
 
 def _quantile(values: Iterable[float], quantile: float) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def simpy_queue(requests: int, seed: int = 1) -> Speed:
     slots = simpy.Resource(environment, capacity=SERVERS)
     waited = 0.0
 
-    def request(service):  # type: ignore[no-untyped-def]
+    def request(service: float) -> Iterator[Any]:
         nonlocal waited
         came = environment.now
         with slots.request() as slot:
@@ -92,7 +93,7 @@ def simpy_queue(requests: int, seed: int = 1) -> Speed:
             waited += environment.now - came
             yield environment.timeout(service)
 
-    def arrivals():  # type: ignore[no-untyped-def]
+    def arrivals() -> Iterator[Any]:
         for gap, service in zip(gaps, services, strict=True):
             yield environment.timeout(gap)
             environment.process(request(service))

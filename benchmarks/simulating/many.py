@@ -53,11 +53,16 @@ def windows(share: float) -> Windows | None:
 
 
 def fortnight(source: Windows) -> Long:
-    """Every model with Knative's settings, four slots a replica, half a second a request."""
+    """Four slots a replica, half a second a request, kept for ten minutes after the last one."""
     specs = {
         key: ModelSpec(
             key,
-            scaling=ScalingConfig(target=2.8, capacity=4.0, initial_scale=0),
+            scaling=ScalingConfig(
+                target=2.8,
+                capacity=4.0,
+                initial_scale=0,
+                scale_to_zero_pod_retention_period=600.0,
+            ),
             serving=ServingConfig(container_concurrency=4, queue_requests=100_000),
         )
         for key in source.models
