@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -85,7 +85,7 @@ def simpy_queue(requests: int, seed: int = 1) -> Speed:
     slots = simpy.Resource(environment, capacity=SERVERS)
     waited = 0.0
 
-    def request(service: float) -> Iterator[Any]:
+    def request(service: float) -> Generator[Any, Any, None]:
         nonlocal waited
         came = environment.now
         with slots.request() as slot:
@@ -93,7 +93,7 @@ def simpy_queue(requests: int, seed: int = 1) -> Speed:
             waited += environment.now - came
             yield environment.timeout(service)
 
-    def arrivals() -> Iterator[Any]:
+    def arrivals() -> Generator[Any, Any, None]:
         for gap, service in zip(gaps, services, strict=True):
             yield environment.timeout(gap)
             environment.process(request(service))
