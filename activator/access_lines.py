@@ -71,14 +71,26 @@ def _hex(match: re.Match[str]) -> str:
     return "".join(f"\\x{byte:02X}" for byte in match[0].encode("latin-1", "replace"))
 
 
+# What may stand in quotes as it is.
+_SAFE: Final = bytes({*range(0x20, 0x7F)} - {0x22, 0x5C})
+
+
+def _is_plain(said: str) -> bool:
+    """Whether that can stand in quotes as it is, as nearly always: one look instead of seven.
+
+    Nothing is left of it without what is safe. A regular expression takes three times as long.
+    """
+    if len(said) > LONGEST:
+        return False
+    return not said.encode("ascii", "backslashreplace").translate(None, _SAFE)
+
+
 def combined(entry: Entry, time: str) -> str:
     """The combined format of web servers with fields of ours at the end. ``time`` as there:
     ``02/Jan/2026:03:04:05 +0000``.
     """
     e = entry
-    said = f"{e.method}{e.target}{e.referer}{e.agent}{e.tenant}"
-    if len(said) <= LONGEST and not _UNSAFE.search(said) and " " not in e.tenant:
-        # As nearly always: one look instead of seven.
+    if _is_plain(f"{e.method}{e.target}{e.referer}{e.agent}{e.tenant}") and " " not in e.tenant:
         return (
             f'{e.peer} - {e.tenant or "-"} [{time}] "{e.method} {e.target} {e.version}"'
             f' {e.status} {e.sent} "{e.referer or "-"}" "{e.agent or "-"}" {e.seconds:.6f}'
@@ -95,15 +107,25 @@ def combined(entry: Entry, time: str) -> str:
 
 def as_json(entry: Entry, time: str) -> str:
     """One object; ``time`` is RFC 3339. Keys are never left out, so columns stay columns."""
-    e = entry
+    (peer, tenant, _, method, target, version, status, sent, referer, agent) = entry[:10]
+    (seconds, queued, model, replica, retries, trace, reason) = entry[10:]
+    said = f"{peer}{tenant}{method}{target}{version}{referer}{agent}{model}{replica}{trace}{reason}"
+    if _is_plain(said):
+        return (
+            f'{{"time":"{time}","peer":"{peer}","tenant":"{tenant}","method":"{method}"'
+            f',"target":"{target}","version":"{version}","status":{status},"bytes":{sent}'
+            f',"referer":"{referer}","user_agent":"{agent}","seconds":{seconds:.6f}'
+            f',"queued_ms":{queued * 1000:.3f},"model":"{model}","replica":"{replica}"'
+            f',"retries":{retries},"trace_id":"{trace}","reason":"{reason}"}}\n'
+        )
     return (
-        f'{{"time":"{time}","peer":{quoted(e.peer)},"tenant":{_cut(e.tenant)}'
-        f',"method":{_cut(e.method)},"target":{_cut(e.target)},"version":{quoted(e.version)}'
-        f',"status":{e.status},"bytes":{e.sent},"referer":{_cut(e.referer)}'
-        f',"user_agent":{_cut(e.agent)},"seconds":{e.seconds:.6f}'
-        f',"queued_ms":{e.queued * 1000:.3f},"model":{quoted(e.model)}'
-        f',"replica":{quoted(e.replica)},"retries":{e.retries},"trace_id":{quoted(e.trace)}'
-        f',"reason":{quoted(e.reason)}}}\n'
+        f'{{"time":"{time}","peer":{quoted(peer)},"tenant":{_cut(tenant)}'
+        f',"method":{_cut(method)},"target":{_cut(target)},"version":{quoted(version)}'
+        f',"status":{status},"bytes":{sent},"referer":{_cut(referer)}'
+        f',"user_agent":{_cut(agent)},"seconds":{seconds:.6f}'
+        f',"queued_ms":{queued * 1000:.3f},"model":{quoted(model)}'
+        f',"replica":{quoted(replica)},"retries":{retries},"trace_id":{quoted(trace)}'
+        f',"reason":{quoted(reason)}}}\n'
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from activator.waits import ASLEEP
 
 if TYPE_CHECKING:
     from activator.request import Request
+
+
+NOT_HELD: Final = b"stoker-queued-ms: 0\r\n"
 
 
 def lines(request: Request, now: float) -> bytes:
@@ -32,4 +35,5 @@ def lines(request: Request, now: float) -> bytes:
 
 def queued(request: Request) -> bytes:
     """The line that Stoker's own answers have too."""
-    return b"stoker-queued-ms: %d\r\n" % round(1000 * request.waited)
+    waited = request.waited
+    return b"stoker-queued-ms: %d\r\n" % round(1000 * waited) if waited else NOT_HELD

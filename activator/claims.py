@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
+from activator.headers import names_of
 from stoker.quantities import parse_duration
 from stoker.vocabulary import Tenancy
 
@@ -92,7 +93,7 @@ class Tenants:
         wanted = TENANT if passed_on else self._header
         value = None if controls is None else controls.get(wanted)
         if value is None and not passed_on:
-            value = _value(fields, self._header)
+            value = _value(fields, names_of(fields), self._header)
         return "" if value is None else value.decode("latin-1").strip()
 
 
@@ -101,20 +102,17 @@ def make_tenants(tenancy: Tenancy, header: str, secret: bytes) -> Tenants | None
     return None if tenancy is Tenancy.OFF else Tenants(tenancy, header, secret)
 
 
-def _value(fields: Sequence[bytes], wanted: bytes) -> bytes:
-    for at in range(0, len(fields), 4):
-        name = fields[at]
-        if len(name) == len(wanted) and name.lower() == wanted:
-            return fields[at + 2]
-    return b""
+def _value(fields: Sequence[bytes], names: Sequence[bytes], wanted: bytes) -> bytes:
+    return fields[4 * names.index(wanted) + 2] if wanted in names else b""
 
 
 def _api_key(fields: Sequence[bytes]) -> bytes:
-    scheme, _, credentials = _value(fields, b"authorization").strip().partition(b" ")
-    if scheme.lower() in _SCHEMES and credentials:
+    names = names_of(fields)
+    scheme, _, credentials = _value(fields, names, b"authorization").strip().partition(b" ")
+    if credentials and scheme.lower() in _SCHEMES:
         return credentials.strip()
     for name in _API_KEYS:
-        key = _value(fields, name).strip()
+        key = _value(fields, names, name).strip()
         if key:
             return key
     return b""

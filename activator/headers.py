@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
 
@@ -67,6 +67,7 @@ COMMON_CONNECTION: Final = frozenset((b"keep-alive", b"close"))
 
 # Spellings come from clients: what they send must not grow a table without bound.
 CACHED_SPELLINGS: Final = 1024
+LONGEST_SPELLING: Final = 64
 
 
 # Fields so named tell Stoker what to do: from trusted peers only, and never for replicas.
@@ -139,6 +140,24 @@ RESPONSE: Final = Fields(_COMMON | dict.fromkeys(TOLD_NAMES, TOLD))
 # Where trailers go: it takes everything and keeps nothing. Typed as what it stands in for;
 # nothing but += is done with either.
 NOWHERE: Final = cast("list[bytes]", deque(maxlen=0))
+
+
+def names_of(fields: Sequence[bytes]) -> list[bytes]:
+    """The names, in lower case, of fields that are name, separator, value, line end in turn."""
+    return [*map(_lower, fields[::4])]
+
+
+class _Lower(dict[bytes, bytes]):
+    """Names in lower case, by the spelling: to look one up takes half of making it anew."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        lower = name.lower()
+        if len(self) < CACHED_SPELLINGS and len(name) <= LONGEST_SPELLING:
+            self[name] = lower
+        return lower
+
+
+_lower: Final = _Lower().__getitem__
 
 
 def drop_named(head: list[bytes], connection: bytes) -> None:

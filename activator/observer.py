@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING, Final
 
-from activator import access_lines
-from activator.access_lines import Entry
 from activator.access_log import AccessLog
+from activator.access_notes import Notes
 from activator.balancer import Backend
 from activator.tickets import Ticket
-from activator.trace_context import PARENT, referer_and_trace, trace_id, valid, values, without
+from activator.trace_context import (
+    PARENT,
+    is_told,
+    referer_and_trace,
+    trace_id,
+    valid,
+    values,
+    without,
+)
 from stoker.errors import Problem, SettingsError
 from stoker.log_limit import Sampler
 from stoker.logs import tell
 from stoker.settings import ProcessConfig
-from stoker.settings.process_rows import AccessLogFormat, QueryInLog
 from stoker.settings.process_rows import Tracing as TracingSetting
 
 if TYPE_CHECKING:
@@ -32,12 +37,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("stoker.activator")
 
 DEBUG: Final = logging.DEBUG
-_QUERY: Final = {
-    QueryInLog.DROP: access_lines.drop_query,
-    QueryInLog.NAMES: access_lines.query_names,
-    QueryInLog.KEEP: access_lines.keep_query,
-}
-_COMBINED_TIME: Final = "%d/%b/%Y:%H:%M:%S +0000"
 
 
 class Story:
@@ -84,6 +83,8 @@ def tapped(activator: Activator) -> Observer | None:
 def _made(
     activator: Activator, access_log: AccessLog | None, before: Observer | None
 ) -> Observer | None:
+    if before is not None:
+        before.write_noted()
     process = activator.process
     debug = log.isEnabledFor(DEBUG)
     wanted = (
@@ -139,13 +140,7 @@ class Observer:
             # Not anew at each reload: the warning about a missing SDK is told once.
             known = None if before is None else before._tracing
             self._tracing = known or Tracing(activator.clock)
-        self._query = _QUERY[process.access_log_query]
-        self._json = process.access_log_format is AccessLogFormat.JSON
-        self._line: access_lines.Line = (
-            access_lines.as_json if self._json else access_lines.combined
-        )
-        self._second = 0
-        self._stamp = ""
+        self._notes = None if access_log is None else Notes(access_log, process)
 
     # --- what the request path tells ---
 
@@ -241,8 +236,8 @@ class Observer:
             self._tracing.ended(story.spans, request, status, now)
         if request.client.is_peer:
             return  # its line is written where it came in
-        if self.access_log is not None:
-            self._write(request, story, status, now)
+        if self._notes is not None:
+            self._note(self._notes, request, story, status, now)
         if request.refusal is not None:
             return
         sampled = self._sampler is not None and self._sampler.takes()
@@ -263,62 +258,47 @@ class Observer:
 
     def malformed(self, status: int, peer: str, size: int) -> None:
         """Refused with ``size`` bytes before there was a request to speak of."""
-        if self.access_log is not None:
+        if self._notes is not None:
             wall = self._activator.clock.wall()
-            self._add(
-                Entry(
-                    *(peer, "", wall, "-", "-", "HTTP/1.1", status, size, "", "", 0.0, 0.0),
+            self._notes.add(
+                (
+                    *(peer, "", wall, b"-", b"-", "HTTP/1.1", status, size, b"", b"", 0.0, 0.0),
                     *("", "", 0, "", "malformed"),
                 )
             )
 
     # --- the access log ---
 
-    def _write(self, request: Request, story: Story, status: int, now: float) -> None:
-        fields, model, refusal = request.fields, request.model, request.refusal
-        referer, trace = referer_and_trace(fields)
-        ticket = story.ticket
-        self._add(
-            Entry(
+    def _note(self, notes: Notes, request: Request, story: Story, status: int, now: float) -> None:
+        model, refusal, ticket = request.model, request.refusal, story.ticket
+        referer, trace = referer_and_trace(request.fields)
+        notes.add(
+            (
                 request.client.peer,
                 "" if ticket is None else ticket.tenant,
                 self._activator.clock.wall(),
-                request.method.decode("latin-1"),
-                self._query(request.target.decode("latin-1")),
+                request.method,
+                request.target,
                 "HTTP/1.0" if request.http10 else "HTTP/1.1",
                 status,
                 request.sent_out,
-                self._query(referer.decode("latin-1")) if referer else "",
-                request.agent.decode("latin-1"),
+                referer,
+                request.agent,
                 now - request.arrived,
                 request.waited,
                 "" if model is None else model.label,
                 story.replica,
-                max(0, story.attempts - 1),
+                story.attempts - 1 if story.attempts else 0,
                 trace,
                 request.told or ("" if refusal is None else refusal.reason.value),
             )
         )
 
-    def _add(self, entry: Entry) -> None:
-        second = int(entry.wall)
-        if self._json:
-            stamp = self._seconds(second, "%Y-%m-%dT%H:%M:%S")
-            stamp = f"{stamp}.{int(entry.wall % 1 * 1000):03d}Z"
-        else:
-            stamp = self._seconds(second, _COMBINED_TIME)
-        assert self.access_log is not None
-        self.access_log.add(self._line(entry, stamp).encode("latin-1", "replace"))
-
-    def _seconds(self, second: int, how: str) -> str:
-        if second != self._second:
-            self._second, self._stamp = second, time.strftime(how, time.gmtime(second))
-        return self._stamp
-
     # --- now and then ---
 
     def sweep(self) -> None:
         """Hand on what waits to be written, and tell what could not be."""
+        self.write_noted()
         if self.access_log is not None:
             self.access_log.flush()
             dropped = self.access_log.newly_dropped()
@@ -331,18 +311,26 @@ class Observer:
                     path=self.access_log.path,
                 )
 
+    def write_noted(self) -> None:
+        """Give the access log the lines of all requests that are over."""
+        if self._notes is not None:
+            self._notes.write()
+
     def reopen(self) -> None:
         """SIGHUP: whoever rotates logs has moved the file away."""
         if self.access_log is not None:
             self.access_log.reopen()
 
     def close(self) -> None:
+        self.write_noted()
         if self.access_log is not None:
             self.access_log.close()
 
 
 def _tidy(request: Request) -> None:
     """A context that says nothing valid must not be passed on, nor its state alone."""
+    if not is_told(request.fields):
+        return
     parents = values(request.fields, PARENT)
     if (len(parents) != 1 or not valid(parents[0])) and (
         parents or values(request.fields, b"tracestate")

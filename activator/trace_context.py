@@ -9,11 +9,14 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from activator.headers import names_of
+
 _VALID: Final = re.compile(
     rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 )
 PARENT: Final = b"traceparent"
 STATE: Final = b"tracestate"
+REFERER: Final = b"referer"
 
 
 def values(fields: Sequence[bytes], name: bytes) -> list[bytes]:
@@ -24,6 +27,12 @@ def values(fields: Sequence[bytes], name: bytes) -> list[bytes]:
         for at in range(0, len(fields), 4)
         if len(fields[at]) == length and fields[at].lower() == name
     ]
+
+
+def is_told(fields: Sequence[bytes]) -> bool:
+    """Whether anything is said of a trace, be it valid or not."""
+    names = names_of(fields)
+    return PARENT in names or STATE in names
 
 
 def valid(parent: bytes) -> bool:
@@ -42,6 +51,9 @@ def trace_id(fields: Sequence[bytes]) -> str:
 
 def referer_and_trace(fields: Sequence[bytes]) -> tuple[bytes, str]:
     """What the access log wants to know, in one pass; empty where there is none."""
+    names = names_of(fields)
+    if PARENT not in names and REFERER not in names:
+        return b"", ""
     referer, parent, parents = b"", b"", 0
     for at in range(0, len(fields), 4):
         name = fields[at]
@@ -49,7 +61,7 @@ def referer_and_trace(fields: Sequence[bytes]) -> tuple[bytes, str]:
         if length == 11 and name.lower() == PARENT:
             parent = fields[at + 2].strip()
             parents += 1
-        elif length == 7 and name.lower() == b"referer":
+        elif length == 7 and name.lower() == REFERER:
             referer = fields[at + 2].strip()
     return referer, parent[3:35].decode() if parents == 1 and valid(parent) else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -122,3 +123,15 @@ def test_query_strings_may_hold_credentials(target: str, dropped: str, names: st
     assert drop_query(target) == dropped
     assert query_names(target) == names
     assert keep_query(target) == target
+
+
+@pytest.mark.parametrize("odd", ["caf\u00e9", "\u20ac", "a\\b", 'a"b', "a\x7fb", "a\nb", "plain"])
+def test_json_means_the_same_however_it_is_made(odd: str) -> None:
+    """What has to be escaped anywhere comes back as it was, and so does all the rest."""
+    for field in ("tenant", "target", "referer", "agent", "model", "replica", "reason"):
+        values: dict[str, Any] = ENTRY._asdict() | {field: odd}
+        entry = Entry(**values)
+        document = json.loads(as_json(entry, TIME))
+        key = "user_agent" if field == "agent" else field
+        assert document[key] == odd
+        assert (document["method"], document["bytes"], document["seconds"]) == ("POST", 1234, 1.25)

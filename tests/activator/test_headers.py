@@ -14,6 +14,7 @@ from activator.headers import (
     Field,
     Fields,
     drop_named,
+    names_of,
     trailer_lines,
 )
 
@@ -122,3 +123,12 @@ def test_connection_options_name_no_fields() -> None:
     head = list(fields)
     drop_named(head, b"close,Keep-Alive, upgrade,")
     assert head == fields
+
+
+def test_names_in_any_number_and_spelling() -> None:
+    """Lower case, in order, also of more names and longer ones than are remembered."""
+    names = [b"X-%d" % n for n in range(2 * CACHED_SPELLINGS)] + [b"A" * 500, b"Host", b"HOST"]
+    fields = [part for name in names for part in (name, b": ", b"Value", b"\r\n")]
+    for _ in range(2):
+        assert names_of(fields) == [name.lower() for name in names]
+    assert names_of([]) == []

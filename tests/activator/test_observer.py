@@ -193,6 +193,25 @@ async def test_combined_lines(world: World, tmp_path: Path) -> None:
     assert line.endswith(f" default/digits {world.replicas[0].id} 0 - -")
 
 
+async def test_lines_not_made_yet_go_to_their_own_file(world: World, tmp_path: Path) -> None:
+    """Who was answered before the log changed is in the log of that time, in its format."""
+    one, two = tmp_path / "one.log", tmp_path / "two.log"
+    await world.start(**to(one))
+    await world.replica()
+    client = await world.client()
+    await client.ask(get("/1"))
+    world.activator.reconfigure(ProcessConfig(access_log=str(two)))
+    await client.ask(get("/2"))
+    assert [n["target"] for n in await logged(one, 1)] == ["/1"]
+    await until(lambda: path_ends(two))
+    assert '"GET /2 HTTP/1.1"' in two.read_text()
+
+
+def path_ends(path: Path) -> bool:
+    """Whether there are whole lines."""
+    return path.exists() and path.read_text().endswith("\n")
+
+
 async def test_settings_change_while_it_runs(
     world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
