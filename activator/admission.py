@@ -151,8 +151,10 @@ class Admission:
             return None
         return Refusal(Reason.REPLICA_FAILED, f"{failure.why}; {why}")
 
-    def retry(self, ticket: Ticket, now: float) -> list[Ticket]:
+    def retry(self, ticket: Ticket, size: int, now: float) -> list[Ticket]:
         """Put a ticket whose replica failed it back before those that wait, past all bounds.
+
+        ``size``: body bytes held by now; they may be more than when it was granted.
 
         It was admitted once; the bounds must not turn a replica's death into a refusal.
         Returns who was granted, or the ticket itself, refused: its model has an outage or
@@ -164,6 +166,7 @@ class Admission:
         elif throttler.outage is not None and not throttler.ready_replicas:
             _refuse(ticket, self._outage(throttler.outage, now))
         else:
+            ticket.size = size
             self._hold(ticket, now)
             return throttler.grant(now)
         return [ticket]

@@ -61,12 +61,12 @@ class Body:
         self.replayable = True
         self.replays: Replays | None = None
         self.lent = 0
-        self._roomless = 0  # so much is taken into memory where there is no room on disk
+        self._roomless = False  # there was none, neither in memory nor on disk
 
     @property
     def full(self) -> bool:
         """Nothing more may be taken for now: the disk is behind, or the budget is used up."""
-        if self.overflow or (self._roomless and self.size >= self._roomless):
+        if self.overflow or self._roomless:
             return True
         return self.file is not None and self.file.busy
 
@@ -85,8 +85,7 @@ class Body:
         """It will stay for a while: find a place for all that is expected of it.
 
         ``expected``: its whole length, 0 where that is not known. A body without room is left
-        in its client beyond about half of ``memory``, which leaves space for what is on its
-        way.
+        in its client beyond what has been read.
         """
         if self.file is not None or 0 < expected <= memory:
             return Room.ALL
@@ -97,7 +96,7 @@ class Body:
         if self.file is not None:
             return Room.ALL if promised else Room.SOME
         if promised or self.size > memory or not spool.has_room(memory + BLOCK):
-            self._roomless = memory // 2 + 1
+            self._roomless = True
             return Room.NONE
         return Room.SOME
 

@@ -75,7 +75,8 @@ class Endings(Request):
             model.retries += 1
             self.stage = HELD
             self.held_at = now
-            activator.dispatch(activator.admission.retry(ticket, now), now)
+            size = 0 if kept is None else kept.size
+            activator.dispatch(activator.admission.retry(ticket, size, now), now)
             if ticket.state is State.HELD:
                 activator.held(self, model, now)
             return

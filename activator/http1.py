@@ -220,11 +220,6 @@ class ClientConnection(Parsing):
         self._body_due = self.activator.clock.now() + self.activator.process.body_timeout
         self.transport.resume_reading()
 
-    def read_little(self, size: int = 0) -> None:
-        """One read brings at most ``size`` bytes from now on; 0: as much as usual."""
-        buffer = self.activator.client_buffer
-        self._view = buffer[:size] if size else buffer
-
     def departed(self) -> None:
         """The client left, or only ended its side and is taken to have left."""
         exchange = self.exchange

@@ -152,7 +152,7 @@ class Activator:
         self._replicas: dict[str, Replica] = {}
         self._starting: dict[ModelKey, dict[str, Replica]] = {}
         # Removed, but with requests still in their replicas.
-        self._removed: dict[ModelKey, Model] = {}
+        self._removed: list[Model] = []
         self._servers: dict[Listening, str] = {}
         self.certificates: Certificates | None = None
         self._unsubscribe: list[Unsubscribe] = []
@@ -315,7 +315,7 @@ class Activator:
         refusal = Refusal(Reason.SHUTDOWN, "Stoker is stopping", 1.0)
         for connection in list(self.connections):
             connection.end(refusal)
-        for model in (*self.models.values(), *self._removed.values()):
+        for model in (*self.models.values(), *self._removed):
             model.drop_pools()
         for replica in list(self.replica_connections):
             replica.abandon()
@@ -352,7 +352,7 @@ class Activator:
         elif (model := self.models.pop(event.model, None)) is not None:
             del self._starting[event.model]
             if model.throttler.active:
-                self._removed[event.model] = model
+                self._removed.append(model)
             else:
                 model.drop_pools()
             # Before the refusals: whoever is refused may have pipelined his next request.
@@ -395,13 +395,13 @@ class Activator:
 
     def _replica_going(self, event: ReplicaChanged | ReplicaGone) -> None:
         replica = event.replica
-        # A model that was removed and has come back has two lives; the replica is of one.
-        lives = (self.models.get(replica.model), self._removed.get(replica.model))
+        # A model that was removed and has come back has several lives; the replica is of one.
+        lives = [model for model in self._removed if model.spec.key == replica.model]
+        if (current := self.models.get(replica.model)) is not None:
+            lives.append(current)
         gone = isinstance(event, ReplicaGone) or replica.phase is Phase.FAILED
         empty = True
         for model in lives:
-            if model is None:
-                continue
             if gone:
                 model.starts.pop(replica.id, None)
                 model.throttler.remove_replica(replica.id)
@@ -410,8 +410,7 @@ class Activator:
                 empty = model.throttler.drain_replica(replica.id) and empty
         if not gone and empty:
             for model in lives:
-                if model is not None:
-                    model.drop_pool(replica.id)
+                model.drop_pool(replica.id)
             self._drained(replica.id)
 
     # --- what exchanges ask ---
@@ -572,8 +571,9 @@ class Activator:
         for pool in self.pools:
             if pool.idle:
                 pool.sweep(now)
-        for key in [key for key, model in self._removed.items() if not model.throttler.active]:
-            self._removed.pop(key).drop_pools()
+        for model in [model for model in self._removed if not model.throttler.active]:
+            self._removed.remove(model)
+            model.drop_pools()
 
     def _report(self) -> None:
         self.reporter.report(self.clock.now())

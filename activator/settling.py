@@ -27,15 +27,12 @@ class Settling(Intake):
             if room is not Room.ALL:
                 self._narrowed = True
                 receive_buffer.narrow(self.client.transport, much=room is Room.SOME)
-            if room is Room.NONE:
-                self.client.read_little(receive_buffer.NARROW)
         self._watch_spool(kept)
 
     def _unsettle(self) -> None:
         """The hold is over: what was left to the client may come."""
         if self._narrowed:
             self._narrowed = False
-            self.client.read_little()
             receive_buffer.widen(self.client.transport)
 
     def _end(self) -> None:

@@ -481,7 +481,7 @@ class Promises:
             return
         since, hard = world.since[ticket], self.hard[ticket]
         world.join(Place(ticket, ticket.priority, True, since, hard, ticket.tenant))
-        self.absorb(self.admission.retry(ticket, self.now))
+        self.absorb(self.admission.retry(ticket, ticket.size, self.now))
         if world.removed or (world.outage is not None and not world.ready()):
             assert ticket.state is State.REFUSED
         self.settle()

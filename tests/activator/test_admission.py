@@ -59,10 +59,12 @@ class Bench:
         asked = model or self.model
         return self.admission.offer(asked, "", priority, deadline, size, now, "owner")
 
-    def fail(self, ticket: Ticket, now: float, *, eject: bool = True) -> list[Ticket]:
-        """A replica fails a request, which is tried again."""
+    def fail(
+        self, ticket: Ticket, now: float, *, eject: bool = True, size: int | None = None
+    ) -> list[Ticket]:
+        """A replica fails a request, which is tried again; ``size``: if its body has grown."""
         ticket.throttler.failed(ticket, now, eject=eject)
-        return self.admission.retry(ticket, now)
+        return self.admission.retry(ticket, ticket.size if size is None else size, now)
 
 
 def why(ticket: Ticket) -> tuple[Reason, str, float | None]:
@@ -177,6 +179,16 @@ class TestGrow:
         assert bench.admission.held_bytes == 0
         bench.fail(ticket, 1.0)
         assert bench.admission.held_bytes == 100
+
+    def test_what_was_passed_on_counts_when_it_is_held_again(self) -> None:
+        """A body that streamed to its replica is kept beside: all of it waits from now on."""
+        bench = Bench(queue_bytes=1000)
+        bench.ready()
+        ticket = bench.offer(size=10)
+        bench.fail(ticket, 1.0, size=500)
+        assert (bench.admission.held_bytes, bench.model.queued_bytes) == (500, 500)
+        bench.admission.give_up(ticket, 2.0)
+        assert (bench.admission.held_bytes, bench.model.queued_bytes) == (0, 0)
 
 
 class TestRetry:

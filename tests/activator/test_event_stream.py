@@ -102,7 +102,10 @@ class OldKernel:
     """A socket that knows nothing of SO_BUF_LOCK."""
 
     def __init__(self) -> None:
-        self.size = 0
+        self.size = 512 * 1024
+
+    def getsockopt(self, level: int, option: int) -> int:
+        return self.size
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
         if option != socket.SO_RCVBUF:

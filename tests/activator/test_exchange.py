@@ -462,7 +462,8 @@ async def test_a_large_body_that_was_kept_beside_is_sent_again(world: World) -> 
     await until(lambda: len(replica.seen) == 1)
     await client.send(data[200:])
     await until(lambda: world.model.retries == 1)
-    world.jump(60.0)  # its ejection ends
+    assert world.model.throttler.queued_bytes == len(body)  # it waits for the ejection to end
+    world.jump(60.0)
     answer = await client.answer()
     assert (answer.status, answer.body) == (200, body)
     await until(lambda: world.activator.replays.used == 0)
@@ -823,6 +824,29 @@ async def test_model_removed_while_active(world: World) -> None:
     assert (await client.answer()).body == b"x"
     assert sorted(world.platform.drained_ids) == sorted([replica.id, idle.id])
     await until(lambda: not world.activator._removed)
+
+
+async def test_model_removed_again_while_its_first_life_is_active(world: World) -> None:
+    """Each life is remembered until its own requests have been answered."""
+    await world.start()
+    gates, clients, replicas = [], [], []
+    for life in (b"first", b"second", b"third"):
+        gates.append(Gate())
+        replicas.append(await world.replica(gates[-1]))
+        clients.append(await world.client())
+        await clients[-1].send(post(life))
+        await until(lambda: gates[-1].inside == 1)
+        world.platform.remove_model(DIGITS)
+        world.platform.add_model(spec())
+    assert len(world.activator._removed) == 3
+    assert world.platform.drained_ids == []
+    for gate, client, life in zip(gates, clients, (b"first", b"second", b"third"), strict=True):
+        gate.let()
+        assert (await client.answer()).body == life
+    assert world.platform.drained_ids == [replica.id for replica in replicas]
+    await until(lambda: not world.activator._removed)
+    pools = world.activator.pools
+    assert not [pool for pool in pools if pool.idle]
 
 
 async def test_model_removed_and_the_replica_dies(world: World) -> None:

@@ -110,7 +110,7 @@ def test_a_removed_model_stays_removed() -> None:
     bench.admission.remove_model(KEY, 1.5)
     bench.admission.finish(tickets[0], 1.6, answered=True)
     model.failed(tickets[1], 1.7, eject=True)
-    bench.admission.retry(tickets[1], 1.7)
+    bench.admission.retry(tickets[1], 0, 1.7)
     assert bench.reporter.report(2.0).stats == ()
     assert not bench.admission.touched
 

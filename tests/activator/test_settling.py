@@ -9,6 +9,7 @@ from activator import receive_buffer
 from activator.http1 import ClientConnection
 from activator.request import FORWARDING
 from activator.tickets import Reason
+from stoker.sockets import FIRST_BUFFER, SO_BUF_LOCK
 from tests.activator.world import (
     Gate,
     World,
@@ -20,7 +21,6 @@ from tests.activator.world import (
 )
 
 MEGABYTE = bytes(range(256)) * 4096
-SO_BUF_LOCK = 72
 
 
 def option(connection: ClientConnection, name: int) -> int:
@@ -30,21 +30,41 @@ def option(connection: ClientConnection, name: int) -> int:
 
 
 async def test_a_body_without_room_stays_in_its_client(world: World) -> None:
-    """Half of body-memory or a little more is taken, the kernel's part is bounded; later all
-    of it goes through, with the kernel's buffer free to grow again.
+    """Only one read of it is taken, the kernel's part is as small as it began; later all of it
+    goes through, with the kernel's buffer free to grow again.
     """
     await world.start(spool_bytes=0)
     client = await world.client()
     sending = asyncio.create_task(client.send(post(MEGABYTE)))
     (connection,) = await world.connections()
+    assert option(connection, socket.SO_RCVBUF) == 2 * FIRST_BUFFER
     await until(lambda: connection._paused)
     assert connection.exchange is not None
-    assert connection.exchange.body.size <= 65_536 + receive_buffer.NARROW
+    assert connection.exchange.body.size <= 65_536
+    assert option(connection, socket.SO_RCVBUF) <= 4 * FIRST_BUFFER
+    assert option(connection, SO_BUF_LOCK) & 2 == 0
+    await world.replica(echo)
+    assert (await client.answer()).body == MEGABYTE
+    await sending
+    assert option(connection, socket.SO_RCVBUF) > 4 * FIRST_BUFFER
+    assert option(connection, SO_BUF_LOCK) & 2 == 0
+
+
+async def test_a_connection_that_has_carried_much_is_narrowed(world: World) -> None:
+    """The kernel has let its buffer grow: as long as a body is held it may not keep so much."""
+    await world.start(spool_bytes=0)
+    replica = await world.replica(echo)
+    client = await world.client()
+    assert (await client.ask(post(MEGABYTE))).body == MEGABYTE
+    (connection,) = await world.connections()
+    assert option(connection, socket.SO_RCVBUF) > 4 * FIRST_BUFFER
+    world.platform.vanish(replica.id)
+    sending = asyncio.create_task(client.send(post(MEGABYTE)))
+    await until(lambda: connection._paused)
     assert option(connection, socket.SO_RCVBUF) == 2 * receive_buffer.NARROW
     await world.replica(echo)
     assert (await client.answer()).body == MEGABYTE
     await sending
-    assert option(connection, socket.SO_RCVBUF) > 2 * receive_buffer.NARROW
     assert option(connection, SO_BUF_LOCK) & 2 == 0
 
 

@@ -126,7 +126,7 @@ def test_how_often_a_failed_request_is_tried(
     ticket = admission.offer(model, "", 0, None, 0, 0.0)
     for now in range(1, tries):
         assert admission.failed(ticket, failure, now) is None
-        assert admission.retry(ticket, now) == [ticket]
+        assert admission.retry(ticket, 0, now) == [ticket]
     refusal = admission.failed(ticket, failure, tries)
     assert refusal is not None
     assert refusal.reason is Reason.REPLICA_FAILED
@@ -144,5 +144,5 @@ def test_stale_connections_are_no_attempts() -> None:
     ticket = admission.offer(model, "", 0, None, 0, 0.0)
     for _ in range(5):
         assert admission.failed(ticket, Failure("closed", stale=True), 1.0) is None
-        assert admission.retry(ticket, 1.0) == [ticket]
+        assert admission.retry(ticket, 0, 1.0) == [ticket]
     assert admission.failed(ticket, Failure("died"), 1.0) is not None

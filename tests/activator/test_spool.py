@@ -357,9 +357,8 @@ async def test_settling_a_body_whose_length_is_known(spool: Spool) -> None:
     other = new_file(spool, 30 * BLOCK)
     not_any_more.keep(b"y" * 500)
     assert not_any_more.settle(BLOCK, 1000, spool) is Room.NONE
-    assert not not_any_more.full
-    not_any_more.hold(b"y", 1000, spool)
     assert not_any_more.full
+    not_any_more.hold(b"y", 1000, spool)
     assert not_any_more.overflow == []
     not_any_more.hold(b"y" * 1000, 1000, spool)
     assert await kept(not_any_more) == b"y" * 1501

@@ -300,7 +300,7 @@ class Stage:
             "turned away": activator.turning_away,
             "open wires": sum(not wire.lost for wire in self.wires.values()),
         }
-        for model in (*activator.models.values(), *activator._removed.values()):
+        for model in (*activator.models.values(), *activator._removed):
             throttler = model.throttler
             left |= {
                 f"{throttler.key} queued": throttler.queued,

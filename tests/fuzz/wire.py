@@ -18,10 +18,16 @@ class Socket:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.options: dict[tuple[int, int], object] = {}
+        # As of a connection that has carried much.
+        self.options: dict[tuple[int, int], object] = {
+            (socket.SOL_SOCKET, socket.SO_RCVBUF): 1 << 20
+        }
 
     def fileno(self) -> int:
         return self.fd
+
+    def getsockopt(self, level: int, option: int) -> object:
+        return self.options[level, option]
 
     def setsockopt(self, level: int, option: int, value: object) -> None:
         self.options[level, option] = value

@@ -9,7 +9,7 @@ import pytest
 
 from stoker import sockets
 from stoker.errors import ListenError
-from stoker.sockets import bind, bind_queues
+from stoker.sockets import SO_BUF_LOCK, bind, bind_queues
 from stoker.vocabulary import Address
 
 
@@ -21,6 +21,25 @@ def test_a_bound_socket_listens(host: str) -> None:
         with socket.create_connection((host, port), timeout=10):
             pass
         assert not listening.getblocking()
+
+
+def test_connections_begin_with_a_small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is inherited, and not fixed; where the kernel could not let it grow nothing is done."""
+    with bind(Address("127.0.0.1", 0), "listen") as listening:
+        assert accepted(listening) == (2 * sockets.FIRST_BUFFER, 0)
+    monkeypatch.setattr(sockets, "SO_BUF_LOCK", 9999)
+    with bind(Address("127.0.0.1", 0), "listen") as listening:
+        size, fixed = accepted(listening)
+    assert size > 2 * sockets.FIRST_BUFFER
+    assert not fixed
+
+
+def accepted(listening: socket.socket) -> tuple[int, int]:
+    """The receive buffer of a new connection, and whether it is fixed."""
+    listening.setblocking(True)
+    with socket.create_connection(listening.getsockname()), listening.accept()[0] as sock:
+        size = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        return size, sock.getsockopt(socket.SOL_SOCKET, SO_BUF_LOCK) & 2
 
 
 def test_a_taken_port_names_the_setting() -> None:
