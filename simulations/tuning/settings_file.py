@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simulations.specs import settings_for
 from simulations.tuning.space import Base, Candidate
 from stoker.errors import SettingsError, TuningError
 from stoker.settings import load, resolve
 from stoker.settings.blocks import DEFAULTS_BLOCK, MODEL_BLOCK, read_block
-from stoker.settings.configmap import NAME
+from stoker.settings.configmap import NAME, is_configmap, load_configmap
 from stoker.settings.document import Document
 from stoker.settings.table import IGNORED_KNATIVE_KEYS, MODEL_TUNABLES
 from stoker.settings.tunable import Section
@@ -27,7 +28,8 @@ from stoker.settings.tunable import Section
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SettingsFile:
-    """``model``: whose block is meant. ``base``: what is in force for it."""
+    """``model``: whose block is meant, "" where the file is a ConfigMap, which is for all.
+    ``base``: what is in force."""
 
     path: str
     text: str
@@ -38,25 +40,27 @@ class SettingsFile:
         """The file with ``candidate`` in force; None where only a person can write it."""
         document = Document(self.text)
         lines = self.text.splitlines()
-        header = document.line(("models", self.model))
+        block = ("models", self.model) if self.model else ("data",)
+        quote = "" if self.model else '"'
+        header = document.line(block)
         added = []
         for name, text in candidate:
-            line = _own_line(document, self.model, name)
-            if line is None:
+            if not _there(document, (*block, name)):
                 added.append((name, text))
                 continue
-            changed = re.sub(
-                r"(:\s*)([^#]*?)(\s*(?:#.*)?)$", rf"\g<1>{text}\g<3>", lines[line - 1], count=1
-            )
-            lines[line - 1] = changed
+            at = document.line((*block, name)) - 1
+            value = rf"\g<1>{quote}{text}{quote}\g<2>"
+            lines[at] = re.sub(r"(:\s*)[^#]*?(\s*(?:#.*)?)$", value, lines[at], count=1)
         indent = _indent(lines, header)
-        lines[header:header] = [f"{indent}{name}: {text}" for name, text in added]
+        lines[header:header] = [f"{indent}{name}: {quote}{text}{quote}" for name, text in added]
         result = "\n".join(lines) + ("\n" if self.text.endswith("\n") else "")
         return result if self._says(result, candidate) else None
 
     def _says(self, text: str, candidate: Candidate) -> bool:
         wanted = self.base.scaling(candidate)
         try:
+            if not self.model:
+                return Base(load_configmap(text, self.path)[0]).scaling(()) == wanted
             config = load(text, self.path)
         except SettingsError:
             return False
@@ -75,6 +79,8 @@ def read_settings(path: str, model: str | None) -> SettingsFile:
     except (OSError, UnicodeDecodeError) as caught:
         why = caught.strerror if isinstance(caught, OSError) else "is not UTF-8 text"
         raise TuningError(f"--settings = {path}: {why}; name the file of stoker up") from None
+    if is_configmap(text):
+        return SettingsFile(path, text, "", Base(load_configmap(text, path)[0]))
     config = load(text, path)
     names = [spec.key.name for spec in config.models]
     if model is None:
@@ -96,6 +102,13 @@ def read_settings(path: str, model: str | None) -> SettingsFile:
     assert isinstance(blocks, Mapping)
     own, _ = read_block(MODEL_BLOCK, blocks[model], ("models", model))
     return SettingsFile(path, text, model, Base({**values, **own}))
+
+
+def read_base(settings: SettingsFile | None, assignments: Sequence[str]) -> Base:
+    """What is in force: the file's, and ``key=value`` texts over it. Raises SettingsError."""
+    shown = settings_for((), None, assignments).shown
+    values, _ = read_block(MODEL_BLOCK, shown, ())
+    return Base({**({} if settings is None else settings.base.values), **values})
 
 
 def scaling_settings(base: Base, candidate: Candidate) -> list[tuple[str, str]]:
@@ -138,10 +151,14 @@ def _diff(before: str, after: str, path: str) -> list[str]:
     )
 
 
-def _own_line(document: Document, model: str, name: str) -> int | None:
-    """The line of a key in the model's own block; None where it is not there."""
-    root: Any = document.root
-    return document.line(("models", model, name)) if name in root["models"][model] else None
+def _there(document: Document, path: tuple[str, ...]) -> bool:
+    """Whether the file itself has this key."""
+    part: Any = document.root
+    for key in path:
+        if not isinstance(part, Mapping) or key not in part:
+            return False
+        part = part[key]
+    return True
 
 
 def _indent(lines: list[str], header: int) -> str:

@@ -4,7 +4,7 @@ Values are written as in a settings file and go through the same table, so that 
 can be pasted back. Left out on purpose: ``target-burst-capacity`` (the activator is in every
 request's path, so it changes nothing), ``initial-scale`` (only for models just added),
 ``window-aggregation`` (its weights make any window one of five seconds; a short window says
-the same), and whatever bounds what a model may take.
+the same), the policies that learn for days, and whatever bounds what a model may take.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from simulations.trace import Trace
 from stoker.settings import resolve
 from stoker.settings.table import MODEL_TUNABLES
 from stoker.settings.tunable import Section
-from stoker.vocabulary import Metric, ModelKey, ModelSpec, ScalingConfig
+from stoker.vocabulary import Metric, ModelKey, ModelSpec, PolicyName, ScalingConfig
 
 Candidate = tuple[tuple[str, str], ...]
 """Settings that differ from those in force, by name, as written in a file; sorted."""
@@ -135,6 +135,10 @@ def dimensions(base: Base, load: Load) -> tuple[Dimension, ...]:
         Dimension("min-scale", tuple(map(str, spares))),
         Dimension("activation-scale", tuple(n for n in "1235" if int(n) <= most)),
     ]
+    if values["metric"] is Metric.CONCURRENCY and "policy" not in base.values:
+        # The other policies learn for days what a segment's lead cannot tell them.
+        dims.append(Dimension("policy", (PolicyName.KPA.value, PolicyName.ERLANG_C.value)))
+        dims.append(Dimension("slo-wait", ("100ms", "500ms", "2s", "10s", "30s")))
     return tuple(dim for dim in dims if len(dim.values) > 1)
 
 
@@ -200,6 +204,8 @@ def around(
 
 def _nearest(dim: Dimension, text: str) -> int:
     """The place of the value nearest to ``text``, which may be none of them."""
+    if text in dim.values:
+        return dim.values.index(text)
     read = MODEL_TUNABLES[dim.name].read
     value = float(read(text))
     return min(range(len(dim.values)), key=lambda at: abs(float(read(dim.values[at])) - value))

@@ -124,13 +124,15 @@ class _Search:
         if fresh:
             more = self._estimate(list(fresh), "around the best, roughly")
             estimates = estimates.with_more(more)
-        shortlists = [
-            self._shortlist(estimates, places, count)
-            for places, count in (
-                *((training, OF_FOLD) for training in self.trainings),
-                (self.every, OF_ALL),
-            )
-        ]
+        shortlists = self._plain(
+            [
+                (places, self._shortlist(estimates, places, count))
+                for places, count in (
+                    *((training, OF_FOLD) for training in self.trainings),
+                    (self.every, OF_ALL),
+                )
+            ]
+        )
         wanted = dict.fromkeys((CURRENT, self.knative))
         for shortlist in shortlists:
             wanted.update(dict.fromkeys(shortlist))
@@ -177,6 +179,38 @@ class _Search:
         costs, excesses = self._rated(estimates, places)
         best = promising(costs, excesses, self._points(estimates, places), count)
         return [self.candidates[at] for at in best]
+
+    def _plain(
+        self, shortlists: Sequence[tuple[Sequence[int], list[Candidate]]]
+    ) -> list[list[Candidate]]:
+        """The same without what makes no difference: nobody should have to wonder why a
+        setting was changed that nothing depends on."""
+        base = self.task.base
+        everyone = dict.fromkeys(base.changes(one) for _, listed in shortlists for one in listed)
+        variants = dict.fromkeys(everyone)
+        for one in everyone:
+            variants.update(dict.fromkeys(_without(one, setting) for setting in one))
+        tried = list(variants)
+        flowed = self.at_work.flow(tried, lambda share: self.progress("made plain", share))
+        self.ticks += flowed.ticks
+        place_of = {candidate: place for place, candidate in enumerate(tried)}
+        task = self.task
+        estimates = by_segment(flowed, len(task.trace.models), len(task.segments), task.service)
+        result = []
+        for places, listed in shortlists:
+            points = self._points(estimates, places)
+            plain: dict[Candidate, None] = {}
+            for one in map(base.changes, listed):
+                own = points[place_of[one]]
+                kept = tuple(
+                    setting
+                    for setting in one
+                    if not _alike(points[place_of[_without(one, setting)]], own)
+                )
+                # Each alone may go, and yet not all: then all of them stay.
+                plain[kept if base.allows(kept) else one] = None
+            result.append(list(plain))
+        return result
 
     # --- from replays ---
 
@@ -242,3 +276,12 @@ class _Search:
             references[Reference.KNATIVE],
             tuple(chosen),
         )
+
+
+def _without(candidate: Candidate, setting: tuple[str, str]) -> Candidate:
+    return tuple(each for each in candidate if each != setting)
+
+
+def _alike(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether costs, waits and cold shares are within half a percent."""
+    return all(abs(a - b) <= 0.005 * max(abs(a), abs(b)) for a, b in zip(one, other, strict=True))
