@@ -119,7 +119,9 @@ def dimensions(base: Base, load: Load) -> tuple[Dimension, ...]:
     if unlimited and "target" not in values:
         targets = ("1", "2", "4", "7", "10", "20", "40", "70", "100", "150", "200")
         dims.append(Dimension("container-concurrency-target-default", targets))
-    least = {0, 1, math.ceil(load.mean / 2), math.ceil(load.mean), math.ceil(1.5 * load.mean)}
+    middle = math.sqrt(max(load.mean, 0.5) * max(load.peak, 1.0))
+    steps = (load.mean / 2, load.mean, 1.5 * load.mean, middle, load.peak / 2, load.peak)
+    least = {0, 1, *map(math.ceil, steps)}
     most = values["max_scale"] or math.inf
     spares = sorted(n for n in least if n <= most)
     dims += [

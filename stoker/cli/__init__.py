@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stoker import __version__
+from stoker.cli.advise import add_advise
 from stoker.cli.record_flags import add_record
 from stoker.cli.replay_flags import add_replay
 from stoker.cli.simulate import add_simulate
@@ -78,6 +79,10 @@ def _run(arguments: argparse.Namespace) -> int:
             from stoker.cli.simulate import run_simulate
 
             return run_simulate(arguments, sys.stdout)
+        case "advise":
+            from stoker.cli.advise import run_advise
+
+            return run_advise(arguments, sys.stdout)
         case "tune":
             from stoker.cli.tune import run_tune
 
@@ -141,4 +146,5 @@ def _parser() -> argparse.ArgumentParser:
     add_trace(commands)
     add_simulate(commands)
     add_tune(commands)
+    add_advise(commands)
     return parser
