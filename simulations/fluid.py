@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 
 from autoscaler.decider import Decider
 from autoscaler.policies import Policy
-from autoscaler.policies.kpa import Kpa
+from autoscaler.policies.per_model import PerModel
+from autoscaler.scale_to_zero import NEVER
 from autoscaler.table import At, rows_of
 from autoscaler.window import Averages
 from simulations.fluid_waits import Waits
 from simulations.lanes import Lanes
-from stoker.vocabulary import ScalingConfig
+from stoker.vocabulary import PolicyName, ScalingConfig
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -75,7 +76,7 @@ def flow(
     configs: Sequence[ScalingConfig],
     lanes: Lanes,
     world: FluidWorld,
-    policy: Callable[[], Policy] = Kpa,
+    policy: Callable[[], Policy] = PerModel,
     progress: Callable[[float], None] | None = None,
 ) -> Flowed:
     """Let all ``configs`` live through all ``lanes``. ``progress``: told the share done."""
@@ -113,11 +114,13 @@ class _Pass:
             self.decider.configure(row, configs[row // lanes.count])
         self.ready = self.decider.state.ready[: self.rows]
         self.starting = self.decider.state.starting[: self.rows]
+        self.decider.state.start_seconds[: self.rows] = world.start
         self.active, self.queue = np.zeros(self.rows), np.zeros(self.rows)
         self.waits = Waits(self.rows, lanes)
         self.cold = np.zeros(self.rows)
         self.replica_seconds = np.zeros(self.rows)
         self.ticks = 0
+        self._listening = any(config.policy is not PolicyName.KPA for config in configs)
         self._delay = max(1, round(world.start))
         # [second modulo its length, row]: replicas that get ready then.
         self._rising = np.zeros((self._delay + 2, self.rows))
@@ -151,8 +154,9 @@ class _Pass:
 
     @property
     def _quiet(self) -> bool:
-        """Whether every row is at zero: nothing happens until somebody comes."""
-        return not (self.ready.any() or self.starting.any() or self.queue.any())
+        """Whether every row is at zero, and stays there until somebody comes."""
+        waking = self._listening and (self.decider.state.look_again[: self.rows] != NEVER).any()
+        return not (waking or self.ready.any() or self.starting.any() or self.queue.any())
 
     def _second(self, second: int, comes: bool) -> Ints:
         """Let one second pass; the rows in which somebody who came in it is held."""
@@ -169,25 +173,40 @@ class _Pass:
         np.maximum(room, 0.0, out=room)
         offered = before.reshape(shape) + arrivals
         entered = np.minimum(offered, room)
-        load = active * stay
-        load += entered * kept
+        busy = active * stay
+        busy += entered * kept
         self.active = (remains + entered * stay).ravel()
         self.active *= self.active >= TAIL
         offered -= entered
         self.queue = offered.ravel()
-        load += offered
         entering = entered.ravel()
         if counts:
             self._leave(before, entering, second)
             self.replica_seconds += self.ready
             self.replica_seconds += self.starting
         self.waits.gone(entering)
-        self.decider.windows.fill(second, load.ravel())
+        self._report(second, busy.ravel(), active.ravel() + entering - self.active)
         if not comes:
             return _NONE
         if counts:
             self.cold += ((self.ready == 0).reshape(shape) * arrivals).ravel()
         return np.flatnonzero(((self.queue > 0).reshape(shape) & (arrivals > 0)).ravel())
+
+    def _report(self, second: int, busy: Floats, completions: Floats) -> None:
+        """What the activator would say of this second; a model at rest is not mentioned."""
+        policy = self.decider.policy
+        load = busy + self.queue
+        measures = policy.measures_service
+        if not measures and not self._listening:
+            self.decider.windows.fill(second, load)
+            return
+        if measures:
+            rows = np.arange(self.rows)
+            policy.serve(rows, busy, completions)
+            load = busy + self.queue * policy.weight_of_queued(rows)
+        self.decider.windows.fill(second, load)
+        rows = np.flatnonzero(load)
+        policy.observe(second, rows, load[rows])
 
     def _rates(self, second: int) -> tuple[Floats, Floats, Floats]:
         """What is left of the active, of those who entered, and what these add to the load."""
@@ -231,6 +250,7 @@ class _Pass:
         ready, starting, _, _, outcome = decider.conclude(at, averages, now)
         there = ready + starting
         decider.state.asked[at] = outcome.desired
+        decider.state.look_again[at] = outcome.look_again
         decider.sleep(at, outcome.desired + there == 0)
         desired = outcome.desired
         if self.world.most:

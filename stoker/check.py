@@ -13,6 +13,8 @@ from stoker.config_file import ConfigFile
 from stoker.errors import CertificateError, Problem, SettingsError
 from stoker.quantities import format_duration
 from stoker.settings import LocalConfig
+from stoker.settings.configmap import is_configmap, load_configmap
+from stoker.settings.resolve import contradictions, model_values
 from stoker.vocabulary import Metric, ModelSpec
 
 OK, WRONG, MISSING = 0, 1, 2
@@ -37,6 +39,9 @@ def run_check(
         return MISSING
     environ = os.environ if environ is None else environ
     try:
+        if (lines := _configmap(path)) is not None:
+            print("\n".join(lines), file=out)
+            return OK
         config = ConfigFile(path, environ=environ).load()
         problems = [] if starting is None else starting(config, environ)
         if problems:
@@ -55,6 +60,23 @@ def run_check(
     for line in summary(path, config):
         print(line, file=out)
     return OK
+
+
+def _configmap(path: str) -> list[str] | None:
+    """What a ConfigMap sets; None: the file is none. Raises SettingsError."""
+    try:
+        text = Path(path).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return None  # told of in the words for settings files
+    if not is_configmap(text):
+        return None
+    values, notices = load_configmap(text, path)
+    problems = contradictions(model_values(values))
+    if problems:
+        raise SettingsError(path, [p._replace(where=f"data.{p.where}") for p in problems])
+    count = len(values)
+    lines = [f"{path}: a ConfigMap with {count} setting{'s' if count != 1 else ''}, nothing wrong"]
+    return lines + [f"note: {notice}" for notice in notices]
 
 
 def summary(path: str, config: LocalConfig) -> list[str]:

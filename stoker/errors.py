@@ -16,6 +16,7 @@
     ├── OutputError          a file that was asked for cannot be written
     ├── JournalError         a decision journal cannot be read
     ├── TraceError           a trace cannot be read, made or written
+    ├── TuningError          what stoker tune or advise is asked for cannot be done
     └── WorkerError          a worker process cannot start, or has ended
 """
 
@@ -138,3 +139,9 @@ class WorkerError(StokerError):
 
 class TraceError(StokerError):
     """A trace cannot be read, made or written: names the file, the line and what is there."""
+
+
+class TuningError(StokerError):
+    """What ``stoker tune`` or ``stoker advise`` is asked for cannot be done: names the option,
+    its value and what is allowed.
+    """

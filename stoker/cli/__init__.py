@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stoker import __version__
+from stoker.cli.advise import add_advise
 from stoker.cli.record_flags import add_record
 from stoker.cli.replay_flags import add_replay
 from stoker.cli.simulate import add_simulate
 from stoker.cli.traces import add_trace
+from stoker.cli.tune import add_tune
 from stoker.errors import StokerError
 
 if TYPE_CHECKING:
@@ -77,6 +79,14 @@ def _run(arguments: argparse.Namespace) -> int:
             from stoker.cli.simulate import run_simulate
 
             return run_simulate(arguments, sys.stdout)
+        case "advise":
+            from stoker.cli.advise import run_advise
+
+            return run_advise(arguments, sys.stdout)
+        case "tune":
+            from stoker.cli.tune import run_tune
+
+            return run_tune(arguments, sys.stdout)
         case "trace":
             from stoker.cli.traces import run_trace
 
@@ -135,4 +145,6 @@ def _parser() -> argparse.ArgumentParser:
         asking.add_argument("--json", action="store_true", help="print the raw answer")
     add_trace(commands)
     add_simulate(commands)
+    add_tune(commands)
+    add_advise(commands)
     return parser
