@@ -155,8 +155,8 @@ class Scaling:
                 for victim in self._victims.values():
                     if victim.stage is _Stage.EMPTY:
                         victim.empty_since = now
-            case Delete(id):
-                if victim := self._victims.get(pod_part(id)):
+            case _:
+                if victim := self._victims.get(pod_part(effect.id)):
                     victim.empty_since = math.inf
 
     @property
@@ -164,10 +164,8 @@ class Scaling:
         """When ``next`` may have something that nothing happens for; infinity: never."""
         due = [math.inf]
         for victim in self._victims.values():
-            if victim.stage is _Stage.MARKED:
-                due.append(victim.deadline)
-            elif victim.stage is _Stage.EMPTY:
-                due.append(victim.empty_since + SETTLE)
+            is_empty = victim.stage is _Stage.EMPTY
+            due.append(victim.empty_since + SETTLE if is_empty else victim.deadline)
         return min(due)
 
     def _choose(self, replicas: Sequence[Replica], now: float) -> None:

@@ -91,16 +91,19 @@ def rollout(deployment: Obj, new: Obj, olds: list[Obj]) -> tuple[int, dict[str, 
         unavailable = 1
     size = new["spec"]["replicas"]
     total = size + sum(old["spec"]["replicas"] for old in olds)
-    size = min(desired, size + max(0, desired + surge - total))
-    ready = new.get("status", {}).get("readyReplicas", 0)
-    ready += sum(old.get("status", {}).get("readyReplicas", 0) for old in olds)
+    new_ready = new.get("status", {}).get("readyReplicas", 0)
+    ready = new_ready + sum(old.get("status", {}).get("readyReplicas", 0) for old in olds)
+    least = desired - unavailable
+    # Counted by what the specs say, so that a status that is behind lets nobody go twice.
+    room = max(0, total - least - (size - new_ready))
+    spare = max(0, ready - least)
     sizes = {}
-    spare = max(0, ready - (desired - unavailable))
     for old in olds:
         replicas = old["spec"]["replicas"]
         old_ready = old.get("status", {}).get("readyReplicas", 0)
-        sick = max(0, replicas - old_ready)
-        less = min(old_ready, spare)
-        spare -= less
+        sick = min(max(0, replicas - old_ready), room)
+        room -= sick
+        less = min(old_ready, spare, room)
+        spare, room = spare - less, room - less
         sizes[old["metadata"]["name"]] = replicas - sick - less
-    return size, sizes
+    return min(desired, size + max(0, desired + surge - total)), sizes
