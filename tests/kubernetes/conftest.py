@@ -16,6 +16,8 @@ import yaml
 from stoker.platforms.kubernetes.access import Access
 from stoker.platforms.kubernetes.client import Client
 from tests.kubernetes.api.server import ApiServer
+from tests.kubernetes.cluster.controllers import Controllers
+from tests.kubernetes.cluster.kubelet import Kubelet
 
 NAMES = itertools.count(1)
 
@@ -115,3 +117,20 @@ def kubectl_environment(cluster: Cluster, tmp_path: Path) -> dict[str, str]:
         "HOME": str(tmp_path),
         "PATH": os.environ["PATH"],
     }
+
+
+@pytest.fixture
+async def controllers(own_server: ApiServer | None) -> AsyncIterator[Controllers | None]:
+    """Ours beside our own server; None where the cluster has its own."""
+    if own_server is None:
+        yield None
+        return
+    async with Controllers(own_server) as ours:
+        yield ours
+
+
+@pytest.fixture
+async def kubelet(cluster: Cluster, controllers: Controllers | None) -> AsyncIterator[Kubelet]:
+    """The only node: pods run as processes of this machine."""
+    async with Kubelet(cluster.access, cluster.addresses) as ours:
+        yield ours

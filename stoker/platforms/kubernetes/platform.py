@@ -1,0 +1,460 @@
+"""The Kubernetes platform: the shell that joins reflectors, trackers and writes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from stoker.clock import Clock, SystemClock
+from stoker.errors import (
+    ApiError,
+    PlatformClosedError,
+    PlatformError,
+    SettingsError,
+    UnknownModelError,
+)
+from stoker.platform import (
+    ModelChanged,
+    ModelRemoved,
+    ModelWatcher,
+    ReplicaEvent,
+    ReplicaWatcher,
+    Unsubscribe,
+)
+from stoker.platforms.kubernetes import models, pods
+from stoker.platforms.kubernetes.client import Client
+from stoker.platforms.kubernetes.models import DeploymentView, Rival
+from stoker.platforms.kubernetes.names import DELETION_COST, DRAINING, MANAGED_SELECTOR
+from stoker.platforms.kubernetes.pods import PodView
+from stoker.platforms.kubernetes.recorder import Note, Recorder
+from stoker.platforms.kubernetes.reflection import Changed, Delta
+from stoker.platforms.kubernetes.reflector import Reflector
+from stoker.platforms.kubernetes.scaling import Delete, Effect, Mark, Scaling, SetScale
+from stoker.platforms.kubernetes.tracking import Tracker
+from stoker.telemetry import BAD_MODEL_SETTINGS, Reading
+from stoker.vocabulary import ModelKey, Node, NodePool, Phase, PlatformEvent
+from stoker.watches import Watches
+
+logger = logging.getLogger(__name__)
+
+Budget = Callable[[], float]
+"""How many seconds a write may take; raises NotLeadingError if this process may not write."""
+
+# The first pause after a write that failed in the background; doubled up to the other.
+RETRY, LONGEST_RETRY = 0.5, 30.0
+_WARNINGS = ("failed", "refused", "outage")
+
+
+@dataclass(slots=True)
+class _Model:
+    """A Deployment that carries the label. ``refused`` says why it is no model, or that its
+    last change was not taken."""
+
+    deployment: DeploymentView
+    tracker: Tracker
+    scaling: Scaling
+    announced: bool = False
+    refused: str = ""
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    retry_at: float = 0.0
+    failures: int = 0
+
+
+class KubernetesPlatform:
+    """Implements ``stoker.platform.Platform`` over labelled Deployments and their pods.
+
+    ``namespaces`` are the only ones touched; empty: all. ``budget`` bounds every write that
+    only the leader may make. Used as ``async with KubernetesPlatform(client) as platform:``.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        namespaces: Sequence[str] = (),
+        budget: Budget = lambda: 60.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self._client = client
+        self._namespaces = tuple(namespaces)
+        self._budget = budget
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._watches = Watches()
+        self._models: dict[ModelKey, _Model] = {}
+        self._pods: dict[ModelKey, dict[str, PodView]] = {}
+        self._rivals: dict[ModelKey, set[Rival]] = {}
+        self._nodes: dict[str, Node] = {}
+        self._recorder = Recorder(client, clock=self._clock)
+        self._reflectors: list[Reflector[Any]] = []
+        self._due: set[ModelKey] = set()
+        self._stir = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Begin to watch; returns once everything has been listed, however long that takes.
+
+        Rivals and pods are listed before Deployments, so that no model is announced that
+        would have to be taken back. Raises PlatformError (a namespace that may not be read).
+        """
+        keda = await self._serves("/apis/keda.sh/v1alpha1")
+        first: list[Reflector[Any]] = [self._reflector("/api/v1/nodes", _node, self._nodes_changed)]
+        second: list[Reflector[Any]] = []
+        for root in self._roots():
+            hpas = ("/apis/autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
+            objects = ("/apis/keda.sh/v1alpha1", "scaledobjects", "ScaledObject")
+            for group, plural, kind in (hpas, objects) if keda else (hpas,):
+                path = f"{group}{root}/{plural}"
+                first.append(self._reflector(path, _rival_of(kind), self._rivals_changed))
+            first.append(self._reflector(f"/api/v1{root}/pods", pods.view, self._pods_changed))
+            path = f"/apis/apps/v1{root}/deployments"
+            query = {"labelSelector": MANAGED_SELECTOR}
+            second.append(self._reflector(path, models.view, self._deployments_changed, query))
+        for group_of in (first, second):
+            for reflector in group_of:
+                self._reflectors.append(reflector)
+                reflector.start()
+            for reflector in group_of:
+                await reflector.synced()
+        self._recorder.start()
+        self._pump = asyncio.get_running_loop().create_task(self._run())
+
+    def _roots(self) -> tuple[str, ...]:
+        return tuple(f"/namespaces/{name}" for name in self._namespaces) or ("",)
+
+    async def _serves(self, path: str) -> bool:
+        try:
+            await self._client.get(path)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def _reflector(
+        self,
+        path: str,
+        project: Callable[[models.Obj], Any],
+        on_change: Callable[[Iterable[Delta[Any]]], None],
+        query: dict[str, str] | None = None,
+    ) -> Reflector[Any]:
+        return Reflector(self._client, path, project, on_change, clock=self._clock, query=query)
+
+    # --- the Platform seam ------------------------------------------------------------------
+
+    def watch_models(self, watcher: ModelWatcher) -> Unsubscribe:
+        return self._watches.watch_models(watcher)
+
+    def watch_replicas(self, watcher: ReplicaWatcher) -> Unsubscribe:
+        return self._watches.watch_replicas(watcher)
+
+    async def scale(self, model: ModelKey, replicas: int, victims: Sequence[str] = ()) -> None:
+        """As ``Platform.scale``. Also raises NotLeadingError, ApiError."""
+        known = self._known(model)
+        if replicas < 0:
+            raise ValueError(f"replicas = {replicas}: must be 0 or more")
+        known.scaling.want(replicas, victims)
+        await self._write(known)
+
+    def nodes(self) -> Sequence[Node]:
+        return tuple(self._nodes.values())
+
+    def node_pools(self) -> Sequence[NodePool]:
+        return ()
+
+    async def set_traffic(self, model: ModelKey, via_activator: bool) -> None:
+        """Clients' Services are not touched yet: what is sent to the activator goes through it."""
+        self._known(model)
+        if not via_activator:
+            raise PlatformError(f"{model}: traffic cannot be led past the activator yet")
+
+    def record_event(self, event: PlatformEvent) -> None:
+        known = self._models.get(event.model) if event.model is not None else None
+        if known is None or self._closed:
+            logger.info("%s: %s: %s", event.model, event.kind, event.message[:1000])
+            return
+        self._note(known, event.kind, event.message)
+
+    def drained(self, replica_id: str) -> None:
+        replica = self._watches.replicas.get(replica_id)
+        if replica is not None and (known := self._models.get(replica.model)):
+            known.scaling.drained(replica_id, self._clock.now())
+            self._look_at(replica.model)
+
+    async def close(self) -> None:
+        """Watch and write no more. The pods go on without Stoker: nothing here started them."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.gather(*(reflector.close() for reflector in self._reflectors))
+        await self._recorder.close()
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.wait([self._pump])
+        for known in self._models.values():
+            self._announce(known.tracker.all_gone("Stoker watches no more; the pod goes on"))
+
+    # --- beyond the seam --------------------------------------------------------------------
+
+    def refusals(self) -> dict[ModelKey, str]:
+        """Why labelled Deployments are not models, or not with their present annotations."""
+        return {key: known.refused for key, known in self._models.items() if known.refused}
+
+    def readings(self) -> Iterator[Reading]:
+        """For ``telemetry.Exposition``; requests are the client's to tell."""
+        for reflector in self._reflectors:
+            yield from reflector.readings()
+        for key in self.refusals():
+            yield Reading(BAD_MODEL_SETTINGS, (str(key),), 1)
+
+    # --- what is watched --------------------------------------------------------------------
+
+    def _deployments_changed(self, deltas: Iterable[Delta[DeploymentView]]) -> None:
+        for delta in deltas:
+            if isinstance(delta, Changed) and not delta.new.deleting:
+                self._settle_model(delta.new)
+            else:
+                view = delta.new if isinstance(delta, Changed) else delta.old
+                self._remove_model(view.key)
+
+    def _settle_model(self, view: DeploymentView) -> None:
+        known = self._models.get(view.key)
+        if known is None or known.deployment.uid != view.uid:
+            self._remove_model(view.key)
+            known = _Model(view, Tracker(view.key), Scaling(0.0))
+            self._models[view.key] = known
+        known.deployment = view
+        known.scaling.observed(view.replicas)
+        if rivals := models.refusal(sorted(self._rivals.get(view.key, ()), key=repr)):
+            self._withdraw(known)
+            self._refuse(known, "ModelRefused", rivals)
+            return
+        try:
+            annotated, port = models.settings_of(view)
+        except SettingsError as error:
+            problems = "; ".join(str(problem) for problem in error.problems)
+            kept = "; the last good settings stay" if known.announced else ""
+            self._refuse(known, "SettingsRefused", problems + kept)
+            return
+        known.refused = ""
+        known.scaling.drain_timeout = annotated.drain_timeout
+        for notice in annotated.notices:
+            logger.info("%s: %s", view.key, notice)
+        if known.announced and known.tracker.port != port:
+            self._announce(known.tracker.all_gone("another port was set"))
+            known.announced = False
+        if self._watches.specs.get(view.key) != annotated.spec:
+            self._watches.announce_model(ModelChanged(annotated.spec))
+        if not known.announced:
+            known.announced = True
+            known.tracker = Tracker(view.key, port)
+            found = self._pods.get(view.key, {}).values()
+            for pod in sorted(found, key=lambda pod: (pod.created, pod.name)):
+                self._pod_changed(known, pod)
+        self._look_at(view.key)
+
+    def _remove_model(self, key: ModelKey) -> None:
+        known = self._models.pop(key, None)
+        if known is not None:
+            self._withdraw(known)
+
+    def _withdraw(self, known: _Model) -> None:
+        """It is no model any more; its pods are left alone."""
+        if known.announced:
+            known.announced = False
+            known.scaling = Scaling(0.0)  # what was wanted of it is wanted no more
+            self._watches.announce_model(ModelRemoved(known.deployment.key))
+            self._announce(known.tracker.all_gone("no longer managed; the pod goes on"))
+
+    def _refuse(self, known: _Model, reason: str, why: str) -> None:
+        if known.refused != why:
+            known.refused = why
+            logger.warning("%s: %s", known.deployment.key, why)
+            self._note(known, reason, why)
+
+    def _rivals_changed(self, deltas: Iterable[Delta[Rival]]) -> None:
+        for delta in deltas:
+            touched = []
+            if delta.old is not None:
+                self._rivals.get(delta.old.target, set()).discard(delta.old)
+                touched.append(delta.old.target)
+            if isinstance(delta, Changed):
+                self._rivals.setdefault(delta.new.target, set()).add(delta.new)
+                touched.append(delta.new.target)
+            for key in touched:
+                if known := self._models.get(key):
+                    self._settle_model(known.deployment)
+
+    def _pods_changed(self, deltas: Iterable[Delta[PodView]]) -> None:
+        for delta in deltas:
+            pod = delta.new if isinstance(delta, Changed) else delta.old
+            key = ModelKey(pod.namespace, pod.owner)
+            known = self._models.get(key)
+            if delta.old is not None and delta.old.uid != pod.uid:
+                self._pod_gone(known, delta.old)
+            if isinstance(delta, Changed):
+                self._pods.setdefault(key, {})[pod.uid] = pod
+                if known is not None and known.announced:
+                    self._pod_changed(known, pod)
+            else:
+                self._pod_gone(known, pod)
+
+    def _pod_changed(self, known: _Model, pod: PodView) -> None:
+        now = self._clock.now()
+        events = known.tracker.changed(pod, now, self._clock.wall())
+        replica = known.tracker.current(pod)
+        if replica is not None and replica.phase is Phase.DRAINING:
+            if pod.terminating:
+                known.scaling.gone(replica.id)
+            else:
+                known.scaling.seen_draining(replica, now)
+        self._announce(events)
+        self._look_at(known.deployment.key)
+
+    def _pod_gone(self, known: _Model | None, pod: PodView) -> None:
+        key = ModelKey(pod.namespace, pod.owner)
+        kept = self._pods.get(key, {})
+        kept.pop(pod.uid, None)
+        if not kept:
+            self._pods.pop(key, None)
+        if known is None or not known.announced:
+            return
+        if replica := known.tracker.current(pod):
+            known.scaling.gone(replica.id)
+        self._announce(known.tracker.gone(pod, self._clock.now()))
+        self._look_at(key)
+
+    def _nodes_changed(self, deltas: Iterable[Delta[Node]]) -> None:
+        for delta in deltas:
+            name = delta.key[1]
+            if isinstance(delta, Changed):
+                self._nodes[name] = delta.new
+            else:
+                self._nodes.pop(name, None)
+
+    def _announce(self, events: Iterable[ReplicaEvent]) -> None:
+        for event in events:
+            self._watches.announce_replica(event)
+
+    # --- what is written --------------------------------------------------------------------
+
+    def _look_at(self, key: ModelKey) -> None:
+        self._due.add(key)
+        self._stir.set()
+
+    async def _run(self) -> None:
+        """Write what became due by itself: a victim that is empty, or whose time is over."""
+        while True:
+            self._stir.clear()
+            now = self._clock.now()
+            due, self._due = self._due, set()
+            waits = [300.0]
+            for key, known in tuple(self._models.items()):
+                wake_at = known.scaling.wake_at
+                if key not in due and not known.failures and now < wake_at:
+                    waits.append(wake_at - now)
+                    continue
+                if now < known.retry_at:
+                    waits.append(known.retry_at - now)
+                    continue
+                if not known.announced or known.writing.locked():
+                    continue  # whoever writes there goes on until nothing is left to do
+                try:
+                    await self._write(known)
+                except PlatformError as error:
+                    logger.debug("%s: %s", key, error)
+                    waits.append(known.retry_at - now)
+                else:
+                    waits += [w - now for w in (known.scaling.wake_at,) if w > now]
+            timer = asyncio.get_running_loop().call_later(max(0.0, min(waits)), self._stir.set)
+            try:
+                await self._stir.wait()
+            finally:
+                timer.cancel()
+
+    async def _write(self, known: _Model) -> None:
+        """Carry out effects one by one until there is none. Raises ApiError, NotLeadingError."""
+        async with known.writing:
+            try:
+                while not self._closed:
+                    effect = known.scaling.next(known.tracker.replicas, self._clock.now())
+                    if effect is None:
+                        break
+                    await self._perform(known, effect)
+                    known.scaling.done(effect, self._clock.now())
+            except PlatformError:
+                known.failures += 1
+                pause = min(RETRY * 2.0 ** min(known.failures - 1, 10), LONGEST_RETRY)
+                known.retry_at = self._clock.now() + pause
+                raise
+            known.failures, known.retry_at = 0, 0.0
+
+    async def _perform(self, known: _Model, effect: Effect) -> None:
+        key, timeout = known.deployment.key, self._budget()
+        match effect:
+            case SetScale(count):
+                path = f"/apis/apps/v1/namespaces/{key.namespace}/deployments/{key.name}/scale"
+                body: dict[str, Any] = {"spec": {"replicas": count}}
+                await self._client.patch(path, body, timeout=timeout)
+                return
+            case Mark(id) | Delete(id):
+                pod = known.tracker.pod(id)
+                if pod is None:
+                    return
+        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
+        try:
+            if isinstance(effect, Delete):
+                await self._client.delete(path, uid=pod.uid, timeout=timeout)
+                return
+            now = datetime.fromtimestamp(self._clock.wall(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            marks = {DELETION_COST: str(effect.cost), DRAINING: now}
+            body = {"metadata": {"uid": pod.uid, "annotations": marks}}
+            await self._client.patch(path, body, timeout=timeout)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+            known.scaling.gone(effect.id)  # gone meanwhile, or another by the same name
+
+    def _note(self, known: _Model, kind: str, message: str) -> None:
+        deployment = known.deployment
+        warning = any(word in kind.lower() for word in _WARNINGS)
+        self._recorder.record(Note(deployment.key, deployment.uid, kind, message, warning))
+
+    def _known(self, model: ModelKey) -> _Model:
+        if self._closed:
+            raise PlatformClosedError("the Kubernetes platform is closed")
+        known = self._models.get(model)
+        if known is None or not known.announced:
+            why = f": {known.refused}" if known is not None else ""
+            raise UnknownModelError(f"{model}: no such model{why}")
+        return known
+
+
+# Who made a node puts its pool's name into one of these.
+_POOL_LABELS = (
+    *("karpenter.sh/nodepool", "cloud.google.com/gke-nodepool", "eks.amazonaws.com/nodegroup"),
+    *("kubernetes.azure.com/agentpool", "agentpool"),
+)
+
+
+def _node(obj: models.Obj) -> Node:
+    labels = obj["metadata"].get("labels") or {}
+    pool = next((labels[name] for name in _POOL_LABELS if name in labels), "")
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return Node(obj["metadata"]["name"], pool, ready=ready)
+
+
+def _rival_of(kind: str) -> Callable[[models.Obj], Rival | None]:
+    return lambda obj: models.rival(obj, kind)
