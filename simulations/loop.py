@@ -448,7 +448,7 @@ class Loop:
             if refusal is None:
                 self.first[ticket] = since
                 self.books.retried(throttler)
-                self._dispatch(self.admission.retry(ticket, now), now)
+                self._dispatch(self.admission.retry(ticket, ticket.size, now), now)
             else:
                 ticket.state, ticket.refusal = REFUSED, refusal
                 self._refused(ticket, now)

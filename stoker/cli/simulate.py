@@ -231,18 +231,21 @@ class Versus:
 
 
 def versus(text: str) -> Versus:
-    """What ``--versus`` says. Raises SettingsError."""
-    from simulations.baselines import BASELINES, parse_baseline
+    """What ``--versus`` says. Raises SettingsError, which lists what it may say."""
+    from simulations.baselines import BASELINES, BaselineError, baseline
 
-    if "=" in text and text.partition(":")[0] not in BASELINES:
+    name = text.partition(":")[0].strip()
+    if "=" in text and name not in BASELINES:
         return Versus(text, tuple(part.strip() for part in text.split(",")))
     if text == KNATIVE:
         return Versus("Knative's defaults", KNATIVE_SETTINGS)
+    allowed = ", ".join((KNATIVE, *(f"{each}[:N]" for each in BASELINES), "key=value,..."))
+    if name not in BASELINES:
+        _wrong("--versus", text, "is not known", allowed)
     try:
-        return Versus(text, policy=parse_baseline(text))
-    except ValueError as error:
-        known = " | ".join((KNATIVE, *BASELINES, "key=value,..."))
-        _wrong("--versus", text, str(error), known)
+        return Versus(text, policy=baseline(text))
+    except BaselineError as error:
+        _wrong("--versus", text, str(error).partition(": ")[2], allowed)
 
 
 def _together(first: Sequence[str], then: Sequence[str]) -> list[str]:
