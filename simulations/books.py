@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from activator.throttler import Throttler
-from simulations.meter import Track, empty_series
-from simulations.result import Floats, Money, Result, Spread, Totals
+from simulations.meter import Track, empty_series, steps_in
+from simulations.result import Floats, Money, Result, Series, Spread, Totals
 from simulations.run import Run
 from simulations.trace import Whole
 from stoker.platform import ReplicaChanged, ReplicaGone
@@ -29,7 +29,12 @@ class Books:
         self._there: dict[ModelKey, int] = dict.fromkeys(self._models, 0)
         self._wanted: dict[ModelKey, int] = {}
         self._began = 0.0
-        self.series = empty_series(run.source.duration, run.step)
+        # Curves begin where counting does; those of the warm-up are drawn for nobody.
+        self._counted = empty_series(run.source.duration - run.warm_up, run.step)
+        step = self._counted.step
+        self.series = (
+            Series.empty(step, steps_in(run.warm_up, step)) if run.warm_up else self._counted
+        )
         self._open()
 
     def _open(self) -> None:
@@ -38,11 +43,11 @@ class Books:
         self._waits, self._latencies, self._cold_waits = Spread(), Spread(), Spread()
         self._cold: list[float] = []
         self._decisions = 0
-        self._ready = Track(series.ready, step)
-        self._starting = Track(series.starting, step)
-        self._desired = Track(series.desired, step)
+        self._ready = Track(series.ready, step, self._began)
+        self._starting = Track(series.starting, step, self._began)
+        self._desired = Track(series.desired, step, self._began)
         # Nodes have no curve: of them only the integral is wanted.
-        self._nodes = Track(np.zeros(1), max(self._run.source.duration, 1.0))
+        self._nodes = Track(np.zeros(1), max(self._run.source.duration, 1.0), self._began)
 
     @property
     def _tracks(self) -> tuple[Track, ...]:
@@ -51,13 +56,10 @@ class Books:
     def restart(self, now: float, under_way: Counts) -> None:
         """What is counted begins now; so many requests are under way for these models."""
         levels = [track.value for track in self._tracks]
-        arrivals = self.series.arrivals
-        self.series = empty_series(self._run.source.duration, self._run.step)
-        self.series.arrivals = arrivals
+        self.series = self._counted
         self._began = now
         self._open()
         for track, level in zip(self._tracks, levels, strict=True):
-            track.settle(now)
             track.value = level
         for throttler, count in under_way.items():
             self._totals[throttler.key].requests += count
@@ -71,16 +73,14 @@ class Books:
         """Requests that come, those of the warm-up among them, which do not count."""
         counted = times >= self._run.warm_up
         self._requests += np.bincount(which[counted], minlength=len(self._keys))
-        steps = np.minimum((times[counted] / self.series.step).astype(np.int64), self._last)
-        self.series.arrivals += np.bincount(steps, minlength=self._last + 1)
-
-    @property
-    def _last(self) -> int:
-        """The last step's place; what happens after the trace's end belongs to it."""
-        return len(self.series) - 1
+        series = self._counted
+        steps = ((times[counted] - self._run.warm_up) / series.step).astype(np.int64)
+        steps = np.minimum(steps, len(series) - 1)
+        series.arrivals += np.bincount(steps, minlength=len(series))
 
     def _step(self, now: float) -> int:
-        return min(int(now / self.series.step), self._last)
+        """Its place; what happens after the trace's end belongs to the last one."""
+        return min(int((now - self._began) / self.series.step), len(self.series) - 1)
 
     def answered(self, waits: Sequence[float], latencies: Sequence[float]) -> None:
         """Seconds until the slot, and until the answer's end, of answered requests."""

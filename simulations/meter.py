@@ -8,14 +8,16 @@ from simulations.result import Floats, Series
 class Track:
     """A number that changes now and then: its integral over time, by steps of a series.
 
-    ``column`` holds averages per step: a value v for s seconds of a step adds v·s/step.
+    ``column`` holds averages per step, the first of which begins at ``began``: a value v for s
+    seconds of a step adds v·s/step.
     """
 
-    __slots__ = ("_column", "_end", "_since", "_step", "integral", "value")
+    __slots__ = ("_began", "_column", "_end", "_since", "_step", "integral", "value")
 
-    def __init__(self, column: Floats, step: float) -> None:
+    def __init__(self, column: Floats, step: float, began: float = 0.0) -> None:
         self._column = column
         self._step = step
+        self._began = began
         self._end = len(column) * step
         self._since = 0.0
         self.value = 0.0
@@ -29,6 +31,7 @@ class Track:
     def settle(self, now: float) -> None:
         """Account for everything up to ``now``."""
         since, value = self._since, self.value
+        now -= self._began
         if now <= since:
             return
         self._since = now

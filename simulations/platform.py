@@ -13,6 +13,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from zlib import crc32
 
 import numpy as np
@@ -86,7 +87,7 @@ class SimulatedPlatform:
         self._streams: dict[ModelKey, np.random.Generator] = {}
         self._lives: dict[str, _Life] = {}
         self._pending: deque[_Life] = deque()
-        self._room = world.capacity.replicas or math.inf
+        self._room: float = world.capacity.replicas or math.inf
         self._numbers = itertools.count(1)
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -94,6 +95,8 @@ class SimulatedPlatform:
         self._performing = False
         self._closed = False
         self.events: deque[PlatformEvent] = deque(maxlen=1000)
+        for second, replicas in world.capacity.later:
+            self._at(second, partial(self._more_room, replicas))
 
     # --- models ---
 
@@ -318,11 +321,13 @@ class SimulatedPlatform:
         life.over = True
         if life.pending:
             self._pending.remove(life)
-        else:
-            self._room += 1
         supervision = life.supervision
         self._perform(supervision, supervision.ended(life.id, Ending(how), self._clock.now()))
         del self._lives[life.id]
+        self._more_room(0 if life.pending else 1)
+
+    def _more_room(self, replicas: int) -> None:
+        self._room += replicas
         while self._pending and self._room > 0:
             self._place(self._pending.popleft())
 

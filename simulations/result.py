@@ -204,7 +204,7 @@ class Result:
     end, both of answered requests; ``cold_waits``: of those counted as ``Totals.cold``.
     ``settings``: what was not default, as a user would write it. ``wall_seconds``: what the
     run took on this machine (not compared, not part of what is deterministic). ``began``:
-    seconds since 1970 at second 0 of the trace; None: not known.
+    seconds since 1970 where counting began, at the end of the warm-up; None: not known.
     """
 
     label: str

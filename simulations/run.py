@@ -20,8 +20,8 @@ class Run:
     place of what the settings say (a baseline); None: what they say. ``max_queued_requests``
     and ``max_queued_bytes`` bound all models together. ``step``: seconds per entry of the
     result's series; 0: chosen so that there are at most 2,000. ``warm_up``: seconds at the
-    beginning that are simulated and left out of what is counted; requests under way at its
-    end count as if they had come then. ``only``: simulate these models alone, with all that
+    beginning that are simulated and left out of what is counted and drawn; requests under way at
+    its end count as if they had come then. ``only``: simulate these models alone, with all that
     is drawn as in a run of all; None: all. ``after``: seconds simulated behind the last
     arrival at most, for what is still under way.
     """

@@ -8,19 +8,23 @@ process.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 
 from simulations.engine import Progress, Run, simulate
 from simulations.result import Result
+from stoker.errors import WorkerError
 
 SAID_EVERY = 60.0
 """Virtual seconds between two words of a shard about how far it is."""
 
 
 def simulate_in(jobs: int, run: Run, progress: Progress | None = None) -> Result:
-    """``simulate`` in up to ``jobs`` processes. Raises what a shard raised, as RuntimeError."""
+    """``simulate`` in up to ``jobs`` processes. Raises what a shard raised, and WorkerError
+    where one was killed.
+    """
     models = run.source.models if run.only is None else tuple(run.only)
     jobs = min(jobs, len(models))
     if jobs <= 1 or run.world.capacity.replicas:
@@ -32,7 +36,8 @@ def simulate_in(jobs: int, run: Run, progress: Progress | None = None) -> Result
         ours, theirs = context.Pipe(duplex=False)
         part = replace(run, only=models[number::jobs])
         process: multiprocessing.process.BaseProcess
-        process = context.Process(target=_work, args=(theirs, part), daemon=True)
+        args = (theirs, [*pipes, ours], part)
+        process = context.Process(target=_work, args=args, daemon=True)
         process.start()
         theirs.close()
         pipes[ours] = process
@@ -44,7 +49,11 @@ def simulate_in(jobs: int, run: Run, progress: Progress | None = None) -> Result
             process.join()
 
 
-def _work(pipe: Connection, run: Run) -> None:
+def _work(pipe: Connection, inherited: Sequence[Connection], run: Run) -> None:
+    """One shard. Ctrl-C is its parent's to act upon; a parent that is gone ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for other in inherited:
+        other.close()  # or the pipe would seem to be read for as long as this process lives
     said = 0.0
 
     def say(second: float) -> None:
@@ -55,6 +64,8 @@ def _work(pipe: Connection, run: Run) -> None:
 
     try:
         pipe.send(simulate(run, say))
+    except BrokenPipeError:
+        return
     except Exception as error:
         pipe.send(error)
 
@@ -70,7 +81,10 @@ def _gathered(
             try:
                 said = ready.recv()
             except EOFError:
-                raise RuntimeError("a process that simulated was killed") from None
+                raise WorkerError(
+                    "a process that simulated was killed, perhaps for want of memory:"
+                    " try fewer with --jobs"
+                ) from None
             if isinstance(said, Exception):
                 raise said
             if isinstance(said, Result):

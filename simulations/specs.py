@@ -37,12 +37,16 @@ class Settings:
 
 
 def settings_for(
-    models: Iterable[ModelKey], path: str | None = None, assignments: Sequence[str] = ()
+    models: Iterable[ModelKey],
+    path: str | None = None,
+    assignments: Sequence[str] = (),
+    flag: str = "--set",
 ) -> Settings:
     """The settings of ``models``: built-in defaults < the file at ``path`` < ``assignments``
-    (``key=value``, for every model). Raises SettingsError with every problem.
+    (``key=value``, for every model), which came with ``flag``. Raises SettingsError with every
+    problem.
     """
-    own = _assigned(assignments)
+    own = _assigned(assignments, flag)
     root = {} if path is None else _file(path)
     defaults = {**_mapping(root.get("defaults")), **own}
     blocks = {
@@ -51,7 +55,7 @@ def settings_for(
     }
     blocks[TEMPLATE] = {"command": _COMMAND}
     merged = {"stoker": root.get("stoker") or {}, "defaults": defaults, "models": blocks}
-    config = load(yaml.safe_dump(merged, allow_unicode=True), "--set" if own else path or "")
+    config = load(yaml.safe_dump(merged, allow_unicode=True), flag if own else path or "")
     known = {spec.key: spec for spec in config.models}
     template = known.pop(ModelKey.parse(TEMPLATE))
     return Settings(
@@ -62,7 +66,7 @@ def settings_for(
     )
 
 
-def _assigned(assignments: Sequence[str]) -> dict[str, str]:
+def _assigned(assignments: Sequence[str], flag: str) -> dict[str, str]:
     """``key=value`` texts as a block; each is right by itself."""
     own: dict[str, str] = {}
     problems = []
@@ -75,10 +79,10 @@ def _assigned(assignments: Sequence[str]) -> dict[str, str]:
         else:
             own[key] = value
     if problems:
-        raise SettingsError("--set", problems)
+        raise SettingsError(flag, problems)
     if own:
         alone = {"defaults": own, "models": {TEMPLATE: {"command": _COMMAND}}}
-        _checked(yaml.safe_dump(alone, allow_unicode=True), "--set", "defaults.")
+        _checked(yaml.safe_dump(alone, allow_unicode=True), flag, "defaults.")
     return own
 
 

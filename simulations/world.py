@@ -153,9 +153,14 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Room for replicas of all models together; 0: no bound. Who finds none stays pending."""
+    """Room for replicas of all models together; 0: no bound. Who finds none stays pending.
+
+    ``later``: room that is added, as pairs of the second and for how many replicas: nodes that
+    come when they have booted.
+    """
 
     replicas: int = 0
+    later: tuple[tuple[float, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +211,8 @@ class World:
                 " as long"
             )
         if self.capacity.replicas:
-            lines.append(f"room for {self.capacity.replicas} replicas")
+            more = (f", for {count} more from {shown(at)} on" for at, count in self.capacity.later)
+            lines.append(f"room for {self.capacity.replicas} replicas{''.join(more)}")
         if self.network:
             lines.append(f"network: {shown(self.network)} per answer")
         if self.drain:

@@ -23,7 +23,9 @@ DEFAULT_ADMIN = "127.0.0.1:8081"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point. 0: done; 1: refused (bad settings, address taken, cannot ask); 2: usage."""
+    """Entry point. 0: done; 1: refused (bad settings, address taken, cannot ask); 2: usage;
+    130: interrupted by Ctrl-C.
+    """
     arguments = _parser().parse_args(argv)
     try:
         return _run(arguments)
@@ -32,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         return 1
+    except KeyboardInterrupt:
+        print("stoker: interrupted", file=sys.stderr)
+        return 130  # as shells say: 128 + SIGINT
 
 
 def _run(arguments: argparse.Namespace) -> int:

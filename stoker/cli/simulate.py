@@ -24,8 +24,18 @@ if TYPE_CHECKING:
 START = "schedule=2s, image=20s, start=8s"
 """What is assumed of a start when nothing is said: 30 s, most of it the image."""
 KNATIVE = "knative"
-KNATIVE_SETTINGS = ("count-starting-as-capacity=false",)
-"""Where the built-in defaults differ from Knative's own."""
+KNATIVE_SETTINGS = (
+    *("policy=kpa", "metric=concurrency", "count-starting-as-capacity=false"),
+    *("container-concurrency-target-default=100", "container-concurrency-target-percentage=70"),
+    *("target-burst-capacity=211", "window-aggregation=linear", "enable-scale-to-zero=true"),
+    *("stable-window=60s", "panic-window-percentage=10", "panic-threshold-percentage=200"),
+    *("max-scale-up-rate=1000", "max-scale-down-rate=2", "scale-down-delay=0s"),
+    *("min-scale=0", "initial-scale=1", "activation-scale=1"),
+    *("scale-to-zero-grace-period=30s", "scale-to-zero-pod-retention-period=0s"),
+)
+"""Knative's config-autoscaler as it comes. What a replica can take and how many there may be
+stays as the user said: container-concurrency, target, max-scale.
+"""
 
 
 def add_simulate(commands: Any) -> None:
@@ -40,7 +50,7 @@ def add_simulate(commands: Any) -> None:
         metavar="WHAT",
         action="append",
         default=[],
-        help="simulate this too, side by side: knative, always-on:N, another baseline, or"
+        help="simulate this too, side by side: knative, always-on:N, hpa, keda, kubeai, or"
         " key=value,key=value as a change to the settings; may be given several times",
     )
     parser.add_argument("--jobs", metavar="N", type=int, default=2, help="processes (2)")
@@ -161,16 +171,18 @@ def run_simulate(arguments: argparse.Namespace, out: TextIO) -> int:
     if not 1 <= arguments.jobs <= 256:
         _wrong("--jobs", str(arguments.jobs), "is out of range", "[1, 256]")
     source = load(arguments)
-    for notice in source.notices:
+    notices = dict.fromkeys(source.notices)
+    wanted = list(runs(arguments, source, notices))
+    for notice in notices:
         print(f"note: {notice}", file=sys.stderr)
-    wanted = list(runs(arguments, source))
     results: list[Result] = []
     with _progress(source.duration, [run.label for run in wanted]) as told:
         for run in wanted:
             began = time.perf_counter()
             result = simulate_in(arguments.jobs, run, told(run.label))
             result.wall_seconds = time.perf_counter() - began
-            result.began = source.began
+            if source.began is not None:
+                result.began = source.began + run.warm_up
             results.append(result)
     print_results(results, out)
     title = f"Simulation of {wanted[0].trace}"
@@ -187,22 +199,26 @@ def run_simulate(arguments: argparse.Namespace, out: TextIO) -> int:
     return 0
 
 
-def runs(arguments: argparse.Namespace, source: Loaded) -> Iterator[Run]:
-    """What is to be simulated: the settings as they are, and each ``--versus``."""
+def runs(arguments: argparse.Namespace, source: Loaded, notices: dict[str, None]) -> Iterator[Run]:
+    """What is to be simulated: the settings as they are, and each ``--versus``. Adds what
+    there is to remark on the settings to ``notices``. Raises SettingsError.
+    """
     from simulations.engine import Run
     from simulations.specs import settings_for
 
     world = world_of(arguments, source)
     warm_up = _read("--warm-up", arguments.warm_up, parse_duration)
-    if not source.models:
-        _wrong("FILE", arguments.trace, "has no arrivals")
     if warm_up and warm_up >= source.duration:
         allowed = f"below the trace's {source.duration:g}s"
         _wrong("--warm-up", arguments.warm_up, "is out of range", allowed)
     for kind in (Versus("settings as given"), *map(versus, arguments.versus)):
         settings = settings_for(
-            source.models, arguments.settings, _together(arguments.assignments, kind.assignments)
+            source.models,
+            arguments.settings,
+            _together(arguments.assignments, kind.assignments),
+            "--versus" if kind.assignments else "--set",
         )
+        notices.update(dict.fromkeys(settings.notices))
         process = settings.process
         run = Run(
             source,
@@ -250,10 +266,12 @@ def versus(text: str) -> Versus:
 
 def _together(first: Sequence[str], then: Sequence[str]) -> list[str]:
     """Assignments, the later ones instead of earlier ones for the same key."""
-    keyed = {text.partition("=")[0].strip(): text for text in first}
-    if len(keyed) < len(first):
-        return [*first, *then]  # set twice: said where they are read
-    keyed.update({text.partition("=")[0].strip(): text for text in then})
+    keyed: dict[str, str] = {}
+    for given in (first, then):
+        own = {text.partition("=")[0].strip(): text for text in given}
+        if len(own) < len(given):
+            return list(given)  # set twice: said where they are read
+        keyed |= own
     return list(keyed.values())
 
 
@@ -278,7 +296,7 @@ def _progress(duration: float, labels: Sequence[str]) -> Iterator[Callable[[str]
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks = {label: bars.add_task(label, total=duration) for label in labels}
 

@@ -253,6 +253,19 @@ def test_a_warm_up_is_left_out() -> None:
     assert result.series.arrivals.sum() == 2
 
 
+def test_curves_begin_where_counting_does() -> None:
+    """With a warm-up of 20 s the request of 30 s is in the second step of 10 s, and the replica
+    that was there all the time in every step.
+    """
+    source = trace(10.0, 30.0, 50.0, duration=60.0)
+    result = run(source, spec(scaling=fixed(1)), warm_up=20.0, step=10.0)
+    series = result.series
+    assert series.arrivals.tolist() == [0, 1, 0, 1]
+    assert series.active.tolist() == pytest.approx([0, 0.1, 0, 0.1])
+    assert series.ready.tolist() == pytest.approx([1, 1, 1, 1])
+    assert len(series) * series.step == result.duration == 40
+
+
 def test_a_request_that_straddles_the_warm_up_counts_once() -> None:
     """It came at 10 s and ends at 40 s: from 20 s on it is one of those counted."""
     result = run(
