@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from stoker.vocabulary import (
     ModelKey,
     ModelSpec,
     Phase,
+    PolicyName,
     Poke,
     ScalingConfig,
     Stage,
@@ -267,6 +269,14 @@ async def test_starts_are_learned(make: MakeWorld) -> None:
     assert autoscaler.explain(A)["start_phases"] == {
         "starting": autoscaler.estimator.phases(A)[Phase.STARTING]
     }
+    # What decides is told, and again when the model's settings change.
+    state = autoscaler.planner.state
+    assert state.start_seconds[0] == autoscaler.estimator.eta(A).seconds > 2.0
+    state.start_seconds[0] = 0.0
+    world.platform.add_model(ModelSpec(A, scaling=replace(CONFIG, policy=PolicyName.SEASONAL)))
+    await settle()
+    assert state.start_seconds[0] == autoscaler.estimator.eta(A).seconds
+    assert autoscaler.planner.config(A).policy is PolicyName.SEASONAL
     (first,) = world.platform.replicas(A)
     world.platform.vanish(first.id)
     began = world.clock.now()

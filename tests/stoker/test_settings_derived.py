@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stoker.settings import load
-from stoker.vocabulary import ScalingConfig
+from stoker.vocabulary import PolicyName, ScalingConfig
 
 
 def scaling(**settings: object) -> ScalingConfig:
@@ -54,6 +54,19 @@ def test_panic_window(window: str, percentage: float, seconds: float) -> None:
     """A share of the stable window in whole seconds, halves up, at least one."""
     config = scaling(stable_window=window, panic_window_percentage=percentage)
     assert config.panic_window == seconds
+
+
+def test_policies_and_their_settings() -> None:
+    """For all models as in a ConfigMap, for one as it likes."""
+    text = """
+defaults: {policy: seasonal, season: 168h, season-quantile: "75"}
+models:
+  a: {command: "serve {port}"}
+  b: {command: "serve {port}", policy: erlang-c, slo-wait: 250ms, slo-quantile: 99.9}
+"""
+    a, b = (spec.scaling for spec in load(text, "test").models)
+    assert (a.policy, a.season, a.season_quantile) == (PolicyName.SEASONAL, 604800.0, 75.0)
+    assert (b.policy, b.slo_wait, b.slo_quantile) == (PolicyName.ERLANG_C, 0.25, 99.9)
 
 
 def test_panic_threshold_is_a_factor() -> None:

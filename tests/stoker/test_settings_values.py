@@ -180,6 +180,13 @@ def test_settings_that_contradict_each_other(lines: str, where: str) -> None:
     assert problem.allowed
 
 
+def test_a_promised_wait_is_about_concurrency() -> None:
+    """Erlang's formula counts requests in service: with arrivals as metric it makes no sense."""
+    problem = model_problem("policy: erlang-c\nmetric: rps")
+    assert (problem.where, problem.value) == ("models.digits.policy", "erlang-c")
+    assert problem.allowed == "metric: concurrency with erlang-c"
+
+
 def test_contradictions_across_layers_name_the_model() -> None:
     """A default can contradict a model's own value."""
     problem = the_problem("defaults:\n  min-scale: 5\n" + MODEL + "    max-scale: 2\n")
