@@ -33,11 +33,11 @@ _NUMBERS = {
 }
 
 
-class BaselineError(StokerError):
+class BaselineError(StokerError, ValueError):
     """A baseline that does not exist, or a number that it cannot have."""
 
 
-def baseline(spec: str) -> Callable[[], Policy]:
+def parse_baseline(spec: str) -> Callable[[], Policy]:
     """What ``spec`` (``keda``, ``always-on:2``) makes, anew at each call.
 
     Raises BaselineError, which lists what there is.

@@ -10,7 +10,7 @@ import pytest
 from autoscaler.planner import Planner
 from autoscaler.policies import Policy, Supply
 from autoscaler.window import Averages
-from simulations.baselines import BASELINES, BaselineError, baseline
+from simulations.baselines import BASELINES, BaselineError, parse_baseline
 from simulations.baselines.hpa import Hpa
 from simulations.baselines.keda import Keda
 from simulations.baselines.kubeai import KubeAi
@@ -46,13 +46,13 @@ class One:
 
 def test_always_on() -> None:
     """So many from the first tick on, in production's planner too; load does not matter."""
-    planner = Planner(baseline("always-on:3")())
+    planner = Planner(parse_baseline("always-on:3")())
     planner.set_model(ModelKey("default", "a"), CONFIG, 0.0)
     (command,) = planner.decide(0.0).commands
     assert isinstance(command, ScaleTo)
     assert command.replicas == 3
     assert command.reason == "the policy asks for at least 3, whatever the load"
-    assert One(baseline("always-on")())(0.0, 500.0) == 1
+    assert One(parse_baseline("always-on")())(0.0, 500.0) == 1
 
 
 def test_hpa_up() -> None:
@@ -235,11 +235,11 @@ def test_all_at_once_is_each_alone(name: str) -> None:
 def test_what_there_is_not(spec: str, message: str) -> None:
     """Errors name what was given, what is allowed, and what there is."""
     with pytest.raises(BaselineError) as error:
-        baseline(spec)
+        parse_baseline(spec)
     assert message in str(error.value)
 
 
 def test_each_is_made_anew() -> None:
     """Two runs share no memory."""
-    make = baseline("hpa:5")
+    make = parse_baseline("hpa:5")
     assert make() is not make()
