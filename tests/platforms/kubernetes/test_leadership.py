@@ -151,7 +151,7 @@ class Candidate:
         return self.offset + time * self.speed
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_never_two_act_at_a_time(seed: int) -> None:
     """Lost requests, lost answers, answers after seconds, frozen processes, clocks that are
     hours apart: at no moment may two act, and when all is well again one does."""
