@@ -33,7 +33,7 @@ _NUMBERS = {
 }
 
 
-class BaselineError(StokerError, ValueError):
+class BaselineError(StokerError):
     """A baseline that does not exist, or a number that it cannot have."""
 
 

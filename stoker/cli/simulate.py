@@ -248,7 +248,7 @@ class Versus:
 
 def versus(text: str) -> Versus:
     """What ``--versus`` says. Raises SettingsError, which lists what it may say."""
-    from simulations.baselines import BASELINES, BaselineError, baseline
+    from simulations.baselines import BASELINES, BaselineError, parse_baseline
 
     name = text.partition(":")[0].strip()
     if "=" in text and name not in BASELINES:
@@ -259,7 +259,7 @@ def versus(text: str) -> Versus:
     if name not in BASELINES:
         _wrong("--versus", text, "is not known", allowed)
     try:
-        return Versus(text, policy=baseline(text))
+        return Versus(text, policy=parse_baseline(text))
     except BaselineError as error:
         _wrong("--versus", text, str(error).partition(": ")[2], allowed)
 
