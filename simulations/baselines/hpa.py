@@ -61,9 +61,8 @@ class Hpa(Baseline):
 
     def reset(self, row: int) -> None:
         super().reset(row)
-        if row in self._rows:
-            self._rows.remove(row)
-            self._recommended.remove(row)
+        self._rows.remove(row)
+        self._recommended.remove(row)
 
     def decide(self, at: At, averages: Averages, supply: Supply, now: float) -> Verdict:
         desired = np.maximum(self.sync(at, averages, supply, now), 1.0)
@@ -95,8 +94,7 @@ class Hpa(Baseline):
         return np.minimum(stable, np.maximum(2.0 * current, current + 4.0))
 
     def take(self, row: int) -> dict[str, object]:
-        recommended = self._recommended.take(row) if row in self._rows else []
-        return {**super().take(row), "recommended": recommended}
+        return {**super().take(row), "recommended": self._recommended.take(row)}
 
     def put(self, row: int, memory: Mapping[str, object], shift: int = 0) -> None:
         super().put(row, memory, shift)
