@@ -33,7 +33,7 @@ from simulations.run import Run
 from simulations.sharing import Sharing
 from simulations.trace import Trace
 from stoker.platform import ModelChanged, ModelEvent, ModelOutage, ReplicaEvent, ReplicaGone
-from stoker.vocabulary import ModelKey, Phase, Poke, PolicyName, Replica, ScaleTo, StatReport
+from stoker.vocabulary import ModelKey, Phase, Poke, Replica, ScaleTo, StatReport
 
 Progress = Callable[[float], None]
 """Told the virtual second that was reached, with each report of load."""
@@ -44,10 +44,6 @@ FLUSH: Final = 65_536
 _SERVICES_DRAWN: Final = 101
 """Seeds: what is drawn for requests, apart from what is drawn for anything else. Not 0: to
 numpy's seeds a trailing 0 is nothing, and a trace made with the same seed would go along."""
-
-
-_BY_LOAD: Final = (PolicyName.KPA, PolicyName.ERLANG_C)
-"""Policies that start nothing for a model at zero unless it is asked for."""
 
 
 class _Clock:
@@ -121,10 +117,9 @@ class Loop:
         self.next_report = run.report_interval
         self.next_warm = run.warm_up or NEVER
         self.failure: BaseException | None = None
-        # Where a model at zero is woken by load alone, silence need not be gone through.
-        self.by_load = run.policy is None and all(
-            run.specs[key].scaling.policy in _BY_LOAD for key in self.models
-        )
+        # Our own policies ask to be looked at again before they would wake a model by themselves,
+        # so that silence need not be gone through; a baseline may not.
+        self.may_skip = run.policy is None
         self.platform.watch_models(self._guarded(self._model_event))
         self.platform.watch_replicas(self._guarded(self._replica_event))
         self.platform.apply(run.specs[key] for key in models if chosen is None or key in chosen)
@@ -496,7 +491,7 @@ class Loop:
             self._decide(now, None if everyone else models)
         if self.failure is not None:
             raise self.failure
-        if self.by_load and not self.heap and self._asleep():
+        if self.may_skip and not self.heap and self._asleep():
             self._skip(now, arrival)
         return self._next_control()
 

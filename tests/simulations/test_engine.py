@@ -28,7 +28,7 @@ from simulations.result import Result
 from simulations.services import Drawn, Tokens
 from simulations.shards import simulate_in
 from simulations.world import Capacity, Clients, Failures, Prices, Start
-from stoker.vocabulary import LaunchConfig, ModelKey
+from stoker.vocabulary import LaunchConfig, ModelKey, PolicyName
 from tests.simulations.runs import M, N, assert_adds_up, fixed, poisson, run, spec, trace, world
 
 
@@ -341,12 +341,19 @@ def test_a_shard_that_fails_is_told() -> None:
         simulate_in(2, wanted)
 
 
-def test_silence_that_is_skipped_changes_nothing() -> None:
-    """Gaps of minutes with everybody asleep: gone through tick by tick, the result is equal."""
-    source, models, busy = workload()
+@pytest.mark.parametrize("policy", PolicyName)
+def test_silence_that_is_skipped_changes_nothing(policy: PolicyName) -> None:
+    """Gaps of minutes with everybody asleep, whatever wakes them: gone through tick by tick,
+    the result is equal.
+    """
+    source, _, busy = workload()
+    times = np.concatenate([900.0 * part + source.times[:20] for part in range(3)])
+    source = type(source)(source.models, times, np.tile(source.which[:20], 3), 2_700.0)
+    scaling = {"policy": policy, "season": 900.0, "keep_alive_default": 60.0}
+    models = (spec(M, scaling=scaling, container_concurrency=2), spec(N, scaling=scaling))
     wanted = Run(source, {each.key: each for each in models}, busy, seed=5)
     quick, slow = Loop(wanted), Loop(wanted)
-    slow.by_load = False
+    slow.may_skip = False
     left_out, gone_through = quick.run(), slow.run()
     assert left_out.decisions < gone_through.decisions
     assert figures(left_out) == figures(gone_through)
