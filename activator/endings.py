@@ -176,7 +176,10 @@ class Endings(Request):
             counts.open -= 1
             counts.bytes_in += tunnel.bytes_in
             counts.bytes_out += tunnel.bytes_out
-            counts.endings[ending] += 1
+            backend = ticket.backend
+            assert backend is not None
+            replica_id = backend.replica_id if tunnel.replica_ended_first else ""
+            counts.ended(ending, now, replica_id)
         self.sent_in += tunnel.bytes_in
         self.sent_out += tunnel.bytes_out
         if ending is Ending.REPLICA_LOST:

@@ -93,6 +93,11 @@ class Model:
             self._tunnels = TunnelCounts()
         return self._tunnels
 
+    def replica_crashed(self, replica_id: str, now: float) -> None:
+        """It ended otherwise than by being stopped."""
+        if self._tunnels is not None:
+            self._tunnels.replica_crashed(replica_id, now)
+
     # --- counting ---
 
     def count(self, status: int, seconds: float) -> None:
@@ -164,7 +169,7 @@ class Model:
         yield Reading(telemetry.RETRIES, label, self.retries)
         yield Reading(telemetry.EJECTIONS, label, self.throttler.ejections)
         if self._tunnels is not None:
-            yield from self._tunnels.readings(label[0])
+            yield from self._tunnels.readings(label[0], self.activator.clock.now())
         yield from self.held_counts.readings(label)
         if self.latency.count:
             yield Reading(telemetry.REQUEST_SECONDS, label, self.latency)

@@ -394,7 +394,7 @@ class Activator:
             self.dispatch(granted, now)
 
     def _replica_going(self, event: ReplicaChanged | ReplicaGone) -> None:
-        replica = event.replica
+        replica, now = event.replica, self.clock.now()
         # A model that was removed and has come back has several lives; the replica is of one.
         lives = [model for model in self._removed if model.spec.key == replica.model]
         if (current := self.models.get(replica.model)) is not None:
@@ -402,6 +402,8 @@ class Activator:
         gone = isinstance(event, ReplicaGone) or replica.phase is Phase.FAILED
         empty = True
         for model in lives:
+            if replica.phase is Phase.FAILED:
+                model.replica_crashed(replica.id, now)
             if gone:
                 model.starts.pop(replica.id, None)
                 model.throttler.remove_replica(replica.id)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from activator.server import Activator
     from activator.upstream import ReplicaConnection
 
+# A process that is killed ends its connections as one that is done does. So long it may take
+# until the platform tells which it was; its parent may have stood still.
+FATE_SECONDS: Final = 5.0
 # Offered with many a first request by clients that would rather speak HTTP/2. A tunnel of
 # that would carry requests past everything that Stoker checks, routes and counts.
 NEVER_TUNNELLED: Final = frozenset((b"h2c", b"h2", b"http"))
@@ -56,18 +59,55 @@ class Ending(enum.StrEnum):
 
 
 class TunnelCounts:
-    """One model's tunnels: how many there are, what they carried, how they ended."""
+    """One model's tunnels: how many there are, what they carried, how they ended.
 
-    __slots__ = ("bytes_in", "bytes_out", "endings", "open")
+    One whose replica was the first to end its side is counted once it is known whether that
+    replica had died, or after FATE_SECONDS.
+    """
+
+    __slots__ = ("_crashed", "_undecided", "bytes_in", "bytes_out", "endings", "open")
 
     def __init__(self) -> None:
         self.open = 0
         self.bytes_in = 0
         self.bytes_out = 0
         self.endings: Counter[Ending] = Counter()
+        # When each ended, and with which replica; when those died of which it is known.
+        self._undecided: deque[tuple[float, str]] = deque()
+        self._crashed: dict[str, float] = {}
 
-    def readings(self, model: str) -> Iterator[Reading]:
+    def ended(self, ending: Ending, now: float, replica_id: str = "") -> None:
+        """A tunnel is over. ``replica_id``: that replica was the first to end its side."""
+        self.settle(now)
+        if ending is not Ending.DONE or not replica_id:
+            self.endings[ending] += 1
+        elif replica_id in self._crashed:
+            self.endings[Ending.REPLICA_LOST] += 1
+        else:
+            self._undecided.append((now, replica_id))
+
+    def replica_crashed(self, replica_id: str, now: float) -> None:
+        """It was not stopped: what it ended it left unfinished."""
+        self._crashed[replica_id] = now
+        left = [each for each in self._undecided if each[1] != replica_id]
+        if lost := len(self._undecided) - len(left):
+            self.endings[Ending.REPLICA_LOST] += lost
+            self._undecided = deque(left)
+
+    def settle(self, now: float) -> None:
+        """Nothing was heard of a replica's death for long enough."""
+        while self._undecided and now - self._undecided[0][0] >= FATE_SECONDS:
+            self._undecided.popleft()
+            self.endings[Ending.DONE] += 1
+        while self._crashed:
+            replica_id, died = next(iter(self._crashed.items()))
+            if now - died < FATE_SECONDS:
+                break
+            del self._crashed[replica_id]
+
+    def readings(self, model: str, now: float) -> Iterator[Reading]:
         """The metrics now. Bytes are those of tunnels that have ended."""
+        self.settle(now)
         yield Reading(telemetry.TUNNELS_OPEN, (model,), self.open)
         yield Reading(telemetry.TUNNEL_BYTES, (model, "in"), self.bytes_in)
         yield Reading(telemetry.TUNNEL_BYTES, (model, "out"), self.bytes_out)
@@ -161,6 +201,7 @@ class Tunnel:
         "_exchange",
         "_replica",
         "activator",
+        "ended_first",
         "ending",
         "last_activity",
         "protocol",
@@ -171,6 +212,7 @@ class Tunnel:
         self.activator: Activator = client.activator
         self.protocol = replica.upgrade
         self.ending: Ending | None = None
+        self.ended_first: _End | None = None
         self.last_activity = self.activator.clock.now()
         self._exchange = exchange
         self._deadline = 0.0
@@ -206,6 +248,11 @@ class Tunnel:
     def bytes_out(self) -> int:
         """Bytes from the replica so far."""
         return self._replica.moved
+
+    @property
+    def replica_ended_first(self) -> bool:
+        """It ended its side, and was the first to do so."""
+        return self.ended_first is self._replica
 
     @property
     def half_open(self) -> bool:
@@ -246,6 +293,8 @@ class Tunnel:
         if self.ending is not None:
             return False
         self.last_activity = self.activator.clock.now()
+        if self.ended_first is None:
+            self.ended_first = end
         both_can = end.transport.can_write_eof() and other.transport.can_write_eof()
         if other.ended or not both_can:
             self.close(Ending.DONE)

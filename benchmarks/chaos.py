@@ -33,9 +33,17 @@ COLUMNS = (
 )
 
 
+# Requests that met the orderly end of a quiet connection.
+LATE = "stoker_late_requests_total"
+
+
 def counted_failures(text: str) -> Counter[str]:
-    """Refusals, broken answers, tunnels not ended by a client, by model, from /metrics."""
+    """Refusals, broken answers, tunnels not ended by a client, by model, from /metrics; and
+    late requests of all models.
+    """
     counts: Counter[str] = Counter()
+    late = re.search(rf"^{LATE} (\S+)$", text, re.MULTILINE)
+    counts[LATE] = int(float(late[1])) if late else 0
     for name, labels, value in re.findall(r"^(stoker_\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
         model = re.search(r'model="[^"/]*/([^"]*)"', labels)
         if model is None:
@@ -90,6 +98,9 @@ def tabulate(report: Report, traffic: Traffic, counted: Counter[str]) -> None:
         max(0, account.failed - counted[kind]) for kind, account in traffic.accounts.items()
     )
     report.figure("failures that no counter explains", float(unexplained), "", 0.0)
+    again = sum(account.again for account in traffic.accounts.values())
+    late = max(0, again - counted[LATE])
+    report.figure("asked again, and no counter explains why", float(late), "", 0.0)
     wrong = sum(account.wrong for account in traffic.accounts.values())
     report.figure("answers with wrong content", float(wrong), "", 0.0)
 

@@ -98,7 +98,8 @@ class Traffic:
                 try:
                     try:
                         await ask(session)
-                    except aiohttp.ServerDisconnectedError:
+                    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                        # The second when a large body was on its way already.
                         if not keep:
                             raise
                         account.again += 1

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from activator.tickets import Reason
-from activator.tunnel import Ending, Tunnel, is_offered, tunnelled
+from activator.tunnel import Ending, Tunnel, TunnelCounts, is_offered, tunnelled
 from stoker import telemetry
 from stoker.vocabulary import Address
 from tests.activator.world import (
@@ -74,6 +74,7 @@ async def ended(world: World) -> dict[Ending, int]:
     await until(lambda: not world.activator.tunnels and not world.model.throttler.active)
     counts = world.model.tunnel_counts()
     assert counts.open == 0
+    counts.settle(float("inf"))
     return dict(counts.endings)
 
 
@@ -446,6 +447,47 @@ async def test_half_close_from_the_client(world: World) -> None:
     client.writer.write_eof()
     assert await soon(client.reader.read()) == b"you said this"
     assert await ended(world) == {Ending.DONE: 1}
+
+
+@pytest.mark.parametrize("when", ["before", "after", "never"])
+async def test_a_replica_that_dies_in_an_orderly_way(world: World, when: str) -> None:
+    """The kernel ends the connections of a process that is killed as it does any other's. What
+    the platform tells of it, before or after, says that the tunnel was lost.
+    """
+    await world.start()
+    may_end = asyncio.Event()
+
+    async def script(asked: Asked) -> None:
+        await asked.send(SWITCH)
+        await may_end.wait()
+        asked.close()
+
+    replica = await world.replica(script)
+    client = await switched(world)
+    if when == "before":
+        world.platform.fail(replica.id, "exited with code -9")
+    may_end.set()
+    assert await client.at_end()
+    client.close()
+    if when == "after":
+        await until(lambda: not world.activator.tunnels)
+        assert not world.model.tunnel_counts().endings
+        world.platform.fail(replica.id, "exited with code -9")
+    lost = Ending.DONE if when == "never" else Ending.REPLICA_LOST
+    assert await ended(world) == {lost: 1}
+
+
+async def test_tunnels_wait_to_be_counted_for_a_few_seconds(world: World) -> None:
+    """Then nothing is remembered of them, nor of the replicas that died."""
+    counts = TunnelCounts()
+    counts.ended(Ending.DONE, 0.0, "one")
+    counts.replica_crashed("other", 0.0)
+    assert not [reading for reading in counts.readings("m", 4.9) if reading.labels == ("m", "done")]
+    done = [reading for reading in counts.readings("m", 5.0) if reading.labels == ("m", "done")]
+    assert [reading.value for reading in done] == [1]
+    counts.ended(Ending.DONE, 5.0, "other")
+    counts.settle(10.0)
+    assert counts.endings == {Ending.DONE: 2}
 
 
 async def test_half_close_from_the_replica(world: World) -> None:
