@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -46,15 +47,17 @@ class Strict:
         self.inside = 0
         self.most = 0
         self.violations = 0
+        # At each: for how many seconds every request has been in it, the new one last.
+        self.since_when: list[list[float]] = []
         self.served = 0
         self.deaf = True
-        self._asked: dict[Asked, None] = {}
+        self._asked: dict[Asked, float] = {}
         self.gate: asyncio.Event | None = None
 
     async def __call__(self, asked: Asked) -> None:
         body = await asked.read()
         self.inside += 1
-        self._asked[asked] = None
+        self._asked[asked] = now = time.monotonic()
         self.most = max(self.most, self.inside)
         over = bool(self.limit) and self.inside > self.limit
         if over and not self.deaf:
@@ -63,6 +66,8 @@ class Strict:
             await asyncio.sleep(self.seconds / 2)
             over = sum(not _has_left(other) for other in self._asked) > self.limit
         self.violations += over
+        if over:
+            self.since_when.append([now - began for began in self._asked.values()])
         try:
             if self.gate is not None:
                 await self.gate.wait()

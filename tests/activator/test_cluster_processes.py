@@ -125,9 +125,9 @@ class Fleet:
         self.gone += 1
         member.doomed = True
         await member.end(signal.SIGKILL)
+        # It stays so until the next kill: nobody else leaves, and on a busy machine the owner may
+        # have answered many before it learns who has.
         await self.more_answers(20)
-        for script in self.scripts:
-            script.deaf = True
 
     async def leave(self, name: str) -> None:
         """Others stop sending to it first, as behind a load balancer."""
@@ -176,7 +176,8 @@ class Fleet:
         """Nothing was too much; each client lost at most the one request that it had on its
         connection to a member that was killed, or none but the connection to one that left.
         """
-        assert sum(script.violations for script in self.scripts) == 0
+        over = [seconds for script in self.scripts for seconds in script.since_when]
+        assert sum(script.violations for script in self.scripts) == 0, f"inside for {over} s"
         assert set(self.answers) == {200}, self.answers
         assert sum(self.lost.values()) <= clients * self.gone
         assert all(count <= clients for count in self.lost.values()), self.lost.values()
