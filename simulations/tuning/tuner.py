@@ -191,7 +191,7 @@ class _Search:
         for one in everyone:
             variants.update(dict.fromkeys(_without(one, setting) for setting in one))
         tried = list(variants)
-        flowed = self.at_work.flow(tried, lambda share: self.progress("made plain", share))
+        flowed = self.at_work.flow(tried, lambda share: self.progress("made plain, roughly", share))
         self.ticks += flowed.ticks
         place_of = {candidate: place for place, candidate in enumerate(tried)}
         task = self.task
