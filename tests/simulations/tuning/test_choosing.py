@@ -32,20 +32,29 @@ def test_the_cheapest_that_keeps_it_with_room_to_spare() -> None:
         judged([wait] * 100, dollars=cost) for wait, cost in ((1.9, 1.0), (1.7, 2.0), (0.1, 3.0))
     )
     slo = parse_slo("p99<2s")
-    assert cheapest([dear, near, clear], slo, NONE) == (2, True)
-    assert cheapest([judged([9.0] * 9), near], slo, NONE) == (1, True)
+    assert cheapest([dear, near, clear], slo, NONE, [False] * 3) == (2, True)
+    assert cheapest([judged([9.0] * 9), near], slo, NONE, [False] * 2) == (1, True)
+
+
+def test_one_that_keeps_it_everywhere_is_worth_more() -> None:
+    """Kept in all segments apart, it is taken though it costs more, unless it is too near."""
+    clear, dear, near = (
+        judged([wait] * 100, dollars=cost) for wait, cost in ((1.7, 2.0), (0.1, 3.0), (1.9, 1.0))
+    )
+    slo = parse_slo("p99<2s")
+    assert cheapest([clear, dear, near], slo, NONE, [False, True, True]) == (1, True)
 
 
 def test_where_none_keeps_it_the_nearest() -> None:
     """It is said that it does not."""
     far, near = judged([9.0] * 9, dollars=0.1), judged([3.0] * 9, dollars=5.0)
-    assert cheapest([far, near], parse_slo("p99<2s"), NONE) == (1, False)
+    assert cheapest([far, near], parse_slo("p99<2s"), NONE, [False, False]) == (1, False)
 
 
 def test_of_equal_cost_the_one_that_waits_less() -> None:
     """What costs nothing to have is taken."""
     slow, quick = judged([1.0] * 9, dollars=1.0), judged([0.5] * 9, dollars=1.0)
-    assert cheapest([slow, quick], parse_slo("p99<2s"), NONE) == (1, True)
+    assert cheapest([slow, quick], parse_slo("p99<2s"), NONE, [False, False]) == (1, True)
 
 
 def test_a_shortlist_is_half_cheap_and_half_spread() -> None:
