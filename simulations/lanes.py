@@ -60,24 +60,27 @@ class Lanes:
         return counted
 
 
-def lanes(traces: Sequence[tuple[Trace, Floats]], stretches: Sequence[Stretch]) -> Lanes:
+def lanes(
+    traces: Sequence[tuple[Trace, Floats]], stretches: Sequence[Stretch], quiet: int = 0
+) -> Lanes:
     """One lane for each trace and stretch, in this order: all stretches of the first, ...
 
-    A trace comes with the seconds of service of each arrival. Stretches are equally long, in
-    whole seconds. Raises ValueError where they are not.
+    ``quiet``: seconds before each in which nobody comes, and which are not counted. A trace
+    comes with the seconds of service of each arrival. Stretches are equally long, in whole seconds.
+    Raises ValueError where they are not.
     """
     shapes = {(s.begin - s.start, s.end - s.begin) for s in stretches}
     if len(shapes) != 1 or any(part != int(part) for shape in shapes for part in shape):
         raise ValueError(f"stretches differ, or are not of whole seconds: {sorted(shapes)}")
     ((lead, length),) = shapes
-    seconds = int(lead + length)
+    seconds = int(quiet + lead + length)
     count = len(traces) * len(stretches)
     arrivals, service = np.zeros((seconds, count)), np.ones((seconds, count))
     times, first = [], [0]
     places = ((trace, work, stretch) for trace, work in traces for stretch in stretches)
     for lane, (trace, work, stretch) in enumerate(places):
         low, high = np.searchsorted(trace.times, (stretch.start, stretch.end)).tolist()
-        own = trace.times[low:high] - stretch.start
+        own = trace.times[low:high] - stretch.start + quiet
         at = np.minimum(own.astype(np.int64), seconds - 1)
         arrivals[:, lane] = np.bincount(at, minlength=seconds)
         of_second: Floats = np.bincount(at, work[low:high], minlength=seconds).astype(np.float64)
@@ -89,7 +92,7 @@ def lanes(traces: Sequence[tuple[Trace, Floats]], stretches: Sequence[Stretch]) 
         np.maximum(service, SHORTEST_SERVICE),
         np.concatenate([np.zeros(0), *times]),
         np.array(first, dtype=np.int64),
-        int(lead),
+        int(quiet + lead),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from simulations.advising.breakeven import rate_of_a_replica, rate_worth_sleeping
 from simulations.advising.functions import Invoked, Needs, invoked
-from simulations.advising.pricing import Offer
+from simulations.advising.offers import Offer
 from simulations.tuning.judged import Judged, together
 from simulations.tuning.rough import by_segment
 from simulations.tuning.slo import Reference, Slo
@@ -144,8 +144,8 @@ def _always_on(at_work: Workers, slo: Slo, load: Load, told: Progress, tuned: Tu
         if count != peak and slo.met(judged[count], references):
             break
     fewest = min((n for n, one in judged.items() if slo.met(one, references)), default=peak)
-    names = {peak: f"always on: {peak}, for the peak"}
-    names.setdefault(fewest, f"always on: {fewest}, the fewest that do")
+    names = {peak: f"always on: {peak} (the peak)"}
+    names.setdefault(fewest, f"always on: {fewest} (the fewest)")
     return [
         _way(names[n], judged[n], slo, tuned, serverless=False) for n in sorted(names, reverse=True)
     ]

@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-from simulations.advising.pricing import GIB, Offer
+from simulations.advising.offers import GIB, Offer
 from simulations.lanes import Floats
 from simulations.result import Spread
 from simulations.trace import Trace

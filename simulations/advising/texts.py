@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from simulations.advising.advisor import WORTH, Advice, Way
-from simulations.advising.pricing import GIB, Offer
+from simulations.advising.offers import GIB, Offer
 from simulations.report.numbers import count, seconds
 from simulations.tuning.texts import HOURS_A_MONTH, WIDTH, share, waited, written
 

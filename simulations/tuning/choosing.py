@@ -32,17 +32,23 @@ def _covers(better: Sequence[float], point: Sequence[float]) -> bool:
 
 
 def cheapest(
-    judged: Sequence[Judged], slo: Slo, references: Mapping[Reference, Seen]
+    judged: Sequence[Judged],
+    slo: Slo,
+    references: Mapping[Reference, Seen],
+    everywhere: Sequence[bool],
 ) -> tuple[int, bool]:
     """The place of the cheapest that keeps ``slo``, and whether one does.
 
-    With ``MARGIN`` to spare if any has that. Where none keeps it: the one that comes nearest.
+    ``everywhere``: whether it was kept in each segment apart. Taken is the cheapest of those
+    with that and ``MARGIN`` to spare, else with ``MARGIN``, else of all that keep it; where
+    none does, the one that comes nearest.
     """
-    for margin in (MARGIN, 0.0):
-        kept = [at for at, one in enumerate(judged) if slo.met(one, references, margin)]
-        if kept:
-            return min(kept, key=lambda at: (judged[at].dollars, _p99(judged[at]))), True
     excesses = [slo.excess(one, references) for one in judged]
+    spare = [at for at, excess in enumerate(excesses) if excess <= 1 - MARGIN]
+    kept = [at for at, excess in enumerate(excesses) if excess <= 1]
+    for good in ([at for at in spare if everywhere[at]], spare, kept):
+        if good:
+            return min(good, key=lambda at: (judged[at].dollars, _p99(judged[at]))), True
     nearest = min(
         range(len(judged)),
         key=lambda at: (excesses[at], judged[at].failed_share, judged[at].dollars),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,11 +31,15 @@ LANE_SECONDS = 3600.0
 @dataclass(frozen=True, slots=True)
 class Segments:
     """``exact[i]``: what is replayed of segment ``i``; ``rough[i]``: all of it, in lanes.
-    ``total``: seconds of all segments."""
+    ``total``: seconds of all segments. ``quiet``: seconds without requests before each, in which
+    the replicas that a model begins with get ready: none of it is to blame for a backlog that
+    no running model would have.
+    """
 
     exact: tuple[Stretch, ...]
     rough: tuple[tuple[Stretch, ...], ...]
     total: float
+    quiet: int = 0
 
     def __len__(self) -> int:
         return len(self.exact)
@@ -54,8 +58,10 @@ class Segments:
         return sum(stretch.end - stretch.begin for stretch in self.exact)
 
 
-def segments(trace: Trace, count: int, seed: int = 0) -> Segments:
-    """Cut ``trace`` into ``count`` segments. Raises TuningError where it is too short."""
+def segments(trace: Trace, count: int, seed: int = 0, start: float = 0.0) -> Segments:
+    """Cut ``trace`` into ``count`` segments; ``start``: mean seconds of a replica's start.
+    Raises TuningError where it is too short.
+    """
     lead = float(math.floor(min(LEAD, trace.duration / (count + 2))))
     length = math.floor((trace.duration - lead) / count)
     if length < SHORTEST_SEGMENT:
@@ -86,12 +92,16 @@ def segments(trace: Trace, count: int, seed: int = 0) -> Segments:
             for begin in begins
         ),
         float(count * length),
+        math.ceil(start) + 2,
     )
 
 
-def cut(trace: Trace, stretch: Stretch) -> tuple[Trace, float]:
-    """The arrivals of a stretch, those that lead to it first, and for how long they do."""
-    return trace.between(stretch.start, stretch.end), stretch.begin - stretch.start
+def cut(trace: Trace, stretch: Stretch, quiet: int = 0) -> tuple[Trace, float]:
+    """The arrivals of a stretch behind ``quiet`` seconds and those that lead to it, and how
+    long all that is not counted takes."""
+    part = trace.between(stretch.start, stretch.end)
+    shifted = replace(part, times=part.times + quiet, duration=part.duration + quiet)
+    return shifted, stretch.begin - stretch.start + quiet
 
 
 def flattened(rough: Sequence[Sequence[Stretch]]) -> list[Stretch]:

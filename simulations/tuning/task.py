@@ -48,7 +48,7 @@ class Task:
         traces = []
         for place, key in enumerate(self.trace.models):
             traces.append((self.trace.only([key]), self.service[self.trace.which == place]))
-        return lanes(traces, flattened(self.segments.rough))
+        return lanes(traces, flattened(self.segments.rough), self.segments.quiet)
 
     @property
     def fluid_world(self) -> FluidWorld:
@@ -80,7 +80,7 @@ class Task:
         specs = {key: self.base.spec(key, candidate) for key in self.trace.models}
         judged = []
         for stretch in self.segments.exact:
-            part, lead = cut(self.trace, stretch)
+            part, lead = cut(self.trace, stretch, self.segments.quiet)
             run = Run(
                 part,
                 specs,

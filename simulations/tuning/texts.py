@@ -159,9 +159,9 @@ def _confidence(tuned: Tuned) -> Iterable[str]:
     low, high = held.interval
     yield (
         f"Chosen on two thirds of the segments (with {100 * MARGIN:.0f} % of every limit to"
-        f" spare) and judged on the rest, in turn: the SLO was kept in {held.met} of"
-        f" {held.trials} held-back segments, that is, with 95 % confidence in"
-        f" {100 * low:.0f} to {100 * high:.0f} % of segments like these."
+        " spare, and kept in each of them where that can be had) and judged on the rest, in"
+        f" turn: the SLO was kept in {held.met} of {held.trials} held-back segments, that is,"
+        f" with 95 % confidence in {100 * low:.0f} to {100 * high:.0f} % of segments like these."
     )
 
 

@@ -191,7 +191,7 @@ class _Search:
         for one in everyone:
             variants.update(dict.fromkeys(_without(one, setting) for setting in one))
         tried = list(variants)
-        flowed = self.at_work.flow(tried, lambda share: self.progress("made plain", share))
+        flowed = self.at_work.flow(tried, lambda share: self.progress("made plain, roughly", share))
         self.ticks += flowed.ticks
         place_of = {candidate: place for place, candidate in enumerate(tried)}
         task = self.task
@@ -228,8 +228,13 @@ class _Search:
         self, candidates: Sequence[Candidate], places: Sequence[int]
     ) -> tuple[Candidate, bool]:
         judged = [self._judged(candidate, places) for candidate in candidates]
-        at, met = cheapest(judged, self.slo, self._references(places))
+        everywhere = [all(self._kept(one, place) for place in places) for one in candidates]
+        at, met = cheapest(judged, self.slo, self._references(places), everywhere)
         return candidates[at], met
+
+    def _kept(self, candidate: Candidate, place: int) -> bool:
+        """Whether the SLO was kept in this segment."""
+        return self.slo.met(self._judged(candidate, [place]), self._references([place]))
 
     def _concluded(self, shortlists: Sequence[list[Candidate]]) -> Tuned:
         everyone = list(self.at_work.replays)
@@ -266,7 +271,7 @@ class _Search:
                 parts.append(judged)
                 if judged.requests:
                     trials += 1
-                    met += self.slo.met(judged, self._references([place]))
+                    met += self._kept(candidate, place)
         references = self._references(self.every)
         return HeldBack(
             met,

@@ -54,7 +54,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         "--budget", metavar="N", type=int, default=256, help="configurations to try (256)"
     )
     parser.add_argument(
-        "--segments", metavar="N", type=int, default=12, help="to cut the trace into (12)"
+        "--segments", metavar="N", type=int, help="to cut the trace into (3 to 12, by its length)"
     )
     parser.add_argument("--jobs", metavar="N", type=int, default=2, help="processes (2)")
 
@@ -89,7 +89,7 @@ def task_of(arguments: argparse.Namespace) -> tuple[Task, SettingsFile | None]:
         ("--segments", arguments.segments, 3, 1000),
         ("--jobs", arguments.jobs, 1, 256),
     ):
-        if not low <= value <= high:
+        if value is not None and not low <= value <= high:
             raise TuningError(f"{flag} = {value}: is out of range; allowed: [{low}, {high}]")
     if arguments.warm_up != "0":
         raise TuningError(
@@ -99,12 +99,13 @@ def task_of(arguments: argparse.Namespace) -> tuple[Task, SettingsFile | None]:
     settings = read_settings(arguments.settings, arguments.model) if arguments.settings else None
     base = read_base(settings, arguments.assignments)
     trace, world = traffic(arguments, settings)
+    count = arguments.segments or max(3, min(12, int(trace.duration // 60)))
     process = settings_for(trace.models, arguments.settings, arguments.assignments).process
     return Task(
         trace,
         world,
         base,
-        segments(trace, arguments.segments, arguments.seed),
+        segments(trace, count, arguments.seed, world.start.mean),
         arguments.seed,
         process.tick_interval,
         process.max_queued_requests,
