@@ -116,7 +116,11 @@ class Platform(Protocol):
         """
 
     async def close(self) -> None:
-        """Stop every replica this platform started and release what it holds. Idempotent."""
+        """Stop every replica this platform started and release what it holds. Idempotent.
+
+        Where something else runs the replicas (a cluster) they go on; to this platform's
+        watchers they are gone, with that as the reason.
+        """
 
 
 def choose_victims(

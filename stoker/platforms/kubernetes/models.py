@@ -19,13 +19,15 @@ OTHERS = frozenset({PORT.removeprefix(PREFIX)})
 
 @dataclass(frozen=True, slots=True)
 class DeploymentView:
-    """What is kept of a Deployment: nothing that its status changes."""
+    """What is kept of a Deployment: nothing that its status changes. ``labels`` are its
+    pods'."""
 
     key: ModelKey
     uid: str
     replicas: int
     annotations: tuple[tuple[str, str], ...]
     ports: tuple[tuple[str, int], ...]
+    labels: tuple[tuple[str, str], ...]
     deleting: bool
 
 
@@ -49,6 +51,7 @@ def view(deployment: Obj) -> DeploymentView:
             sorted((k, v) for k, v in annotations if k.startswith((PREFIX, KNATIVE_PREFIX)))
         ),
         ports=ports_of(spec["template"]["spec"]),
+        labels=tuple(sorted((spec["template"]["metadata"].get("labels") or {}).items())),
         deleting="deletionTimestamp" in metadata,
     )
 

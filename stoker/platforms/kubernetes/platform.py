@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from stoker.clock import Clock, SystemClock
@@ -28,47 +26,32 @@ from stoker.platform import (
 from stoker.platforms.kubernetes import models, pods
 from stoker.platforms.kubernetes.client import Client
 from stoker.platforms.kubernetes.models import DeploymentView, Rival
-from stoker.platforms.kubernetes.names import DELETION_COST, DRAINING, MANAGED_SELECTOR
+from stoker.platforms.kubernetes.names import MANAGED_SELECTOR
 from stoker.platforms.kubernetes.pods import PodView
 from stoker.platforms.kubernetes.recorder import Note, Recorder
 from stoker.platforms.kubernetes.reflection import Changed, Delta
 from stoker.platforms.kubernetes.reflector import Reflector
-from stoker.platforms.kubernetes.scaling import Delete, Effect, Mark, Scaling, SetScale
+from stoker.platforms.kubernetes.routing import Lead, Routing
+from stoker.platforms.kubernetes.scaling import Scaling
 from stoker.platforms.kubernetes.tracking import Tracker
+from stoker.platforms.kubernetes.traffic import SETTLE, Activator, ServiceView, selects, unfit
+from stoker.platforms.kubernetes.writing import Budget, Managed, Writer
 from stoker.telemetry import BAD_MODEL_SETTINGS, Reading
 from stoker.vocabulary import ModelKey, Node, NodePool, Phase, PlatformEvent
 from stoker.watches import Watches
 
 logger = logging.getLogger(__name__)
 
-Budget = Callable[[], float]
-"""How many seconds a write may take; raises NotLeadingError if this process may not write."""
-
-# The first pause after a write that failed in the background; doubled up to the other.
-RETRY, LONGEST_RETRY = 0.5, 30.0
 _WARNINGS = ("failed", "refused", "outage")
-
-
-@dataclass(slots=True)
-class _Model:
-    """A Deployment that carries the label. ``refused`` says why it is no model, or that its
-    last change was not taken."""
-
-    deployment: DeploymentView
-    tracker: Tracker
-    scaling: Scaling
-    announced: bool = False
-    refused: str = ""
-    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    retry_at: float = 0.0
-    failures: int = 0
 
 
 class KubernetesPlatform:
     """Implements ``stoker.platform.Platform`` over labelled Deployments and their pods.
 
     ``namespaces`` are the only ones touched; empty: all. ``budget`` bounds every write that
-    only the leader may make. Used as ``async with KubernetesPlatform(client) as platform:``.
+    only the leader may make. ``activators``, if given, says who takes requests: then Services
+    are led through them, and whoever runs one calls ``activators_changed``. Used as
+    ``async with KubernetesPlatform(client) as platform:``.
     """
 
     def __init__(
@@ -77,22 +60,30 @@ class KubernetesPlatform:
         *,
         namespaces: Sequence[str] = (),
         budget: Budget = lambda: 60.0,
+        activators: Callable[[], Sequence[Activator]] | None = None,
+        settle: float = SETTLE,
         clock: Clock | None = None,
     ) -> None:
         self._client = client
         self._namespaces = tuple(namespaces)
-        self._budget = budget
         self._clock: Clock = SystemClock() if clock is None else clock
         self._watches = Watches()
-        self._models: dict[ModelKey, _Model] = {}
+        self._models: dict[ModelKey, Managed] = {}
         self._pods: dict[ModelKey, dict[str, PodView]] = {}
         self._rivals: dict[ModelKey, set[Rival]] = {}
         self._nodes: dict[str, Node] = {}
         self._recorder = Recorder(client, clock=self._clock)
+        self._labelled: dict[tuple[str, str, str], set[ModelKey]] = {}
+        self._routing = activators and Routing(
+            client,
+            clock=self._clock,
+            budget=budget,
+            activators=activators,
+            lead=self._lead,
+            settle=settle,
+        )
         self._reflectors: list[Reflector[Any]] = []
-        self._due: set[ModelKey] = set()
-        self._stir = asyncio.Event()
-        self._pump: asyncio.Task[None] | None = None
+        self._writer = Writer(client, self._models, budget=budget, clock=self._clock)
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -121,14 +112,19 @@ class KubernetesPlatform:
             path = f"/apis/apps/v1{root}/deployments"
             query = {"labelSelector": MANAGED_SELECTOR}
             second.append(self._reflector(path, models.view, self._deployments_changed, query))
-        for group_of in (first, second):
+        third: list[Reflector[Any]] = []
+        if self._routing:
+            third = [r for root in self._roots() for r in self._routing.reflectors(root)]
+        for group_of in (first, second, third):
             for reflector in group_of:
                 self._reflectors.append(reflector)
                 reflector.start()
             for reflector in group_of:
                 await reflector.synced()
         self._recorder.start()
-        self._pump = asyncio.get_running_loop().create_task(self._run())
+        if self._routing:
+            self._routing.start()
+        self._writer.start()
 
     def _roots(self) -> tuple[str, ...]:
         return tuple(f"/namespaces/{name}" for name in self._namespaces) or ("",)
@@ -165,7 +161,7 @@ class KubernetesPlatform:
         if replicas < 0:
             raise ValueError(f"replicas = {replicas}: must be 0 or more")
         known.scaling.want(replicas, victims)
-        await self._write(known)
+        await self._writer.write(known)
 
     def nodes(self) -> Sequence[Node]:
         return tuple(self._nodes.values())
@@ -174,10 +170,14 @@ class KubernetesPlatform:
         return ()
 
     async def set_traffic(self, model: ModelKey, via_activator: bool) -> None:
-        """Clients' Services are not touched yet: what is sent to the activator goes through it."""
-        self._known(model)
-        if not via_activator:
-            raise PlatformError(f"{model}: traffic cannot be led past the activator yet")
+        """As ``Platform.set_traffic``; returns when the wish is recorded. Without ``activators``
+        Services are not touched, and only what is sent to an activator goes through one."""
+        known = self._known(model)
+        if self._routing:
+            known.via_activator = via_activator
+            self._routing.look()
+        elif not via_activator:
+            raise PlatformError(f"{model}: no Service of it is led through an activator")
 
     def record_event(self, event: PlatformEvent) -> None:
         known = self._models.get(event.model) if event.model is not None else None
@@ -190,7 +190,7 @@ class KubernetesPlatform:
         replica = self._watches.replicas.get(replica_id)
         if replica is not None and (known := self._models.get(replica.model)):
             known.scaling.drained(replica_id, self._clock.now())
-            self._look_at(replica.model)
+            self._writer.look_at(replica.model)
 
     async def close(self) -> None:
         """Watch and write no more. The pods go on without Stoker: nothing here started them."""
@@ -199,9 +199,9 @@ class KubernetesPlatform:
         self._closed = True
         await asyncio.gather(*(reflector.close() for reflector in self._reflectors))
         await self._recorder.close()
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.wait([self._pump])
+        if self._routing:
+            await self._routing.close()
+        await self._writer.close()
         for known in self._models.values():
             self._announce(known.tracker.all_gone("Stoker watches no more; the pod goes on"))
 
@@ -210,6 +210,15 @@ class KubernetesPlatform:
     def refusals(self) -> dict[ModelKey, str]:
         """Why labelled Deployments are not models, or not with their present annotations."""
         return {key: known.refused for key, known in self._models.items() if known.refused}
+
+    def activators_changed(self) -> None:
+        """Activators came, are leaving, or accept on other ports."""
+        if self._routing:
+            self._routing.look()
+
+    def activator_ports(self) -> Mapping[int, ModelKey]:
+        """On which ports activators have to accept, and whose requests come there."""
+        return self._routing.ports if self._routing else {}
 
     def readings(self) -> Iterator[Reading]:
         """For ``telemetry.Exposition``; requests are the client's to tell."""
@@ -232,9 +241,14 @@ class KubernetesPlatform:
         known = self._models.get(view.key)
         if known is None or known.deployment.uid != view.uid:
             self._remove_model(view.key)
-            known = _Model(view, Tracker(view.key), Scaling(0.0))
+            known = Managed(view, Tracker(view.key), Scaling(0.0))
             self._models[view.key] = known
+        self._unlabel(known)
         known.deployment = view
+        for pair in view.labels:
+            self._labelled.setdefault((view.key.namespace, *pair), set()).add(view.key)
+        if self._routing:
+            self._routing.look()
         known.scaling.observed(view.replicas)
         if rivals := models.refusal(sorted(self._rivals.get(view.key, ()), key=repr)):
             self._withdraw(known)
@@ -262,14 +276,38 @@ class KubernetesPlatform:
             found = self._pods.get(view.key, {}).values()
             for pod in sorted(found, key=lambda pod: (pod.created, pod.name)):
                 self._pod_changed(known, pod)
-        self._look_at(view.key)
+        self._writer.look_at(view.key)
 
     def _remove_model(self, key: ModelKey) -> None:
         known = self._models.pop(key, None)
         if known is not None:
+            self._unlabel(known)
             self._withdraw(known)
+            if self._routing:
+                self._routing.look()
 
-    def _withdraw(self, known: _Model) -> None:
+    def _unlabel(self, known: Managed) -> None:
+        key = known.deployment.key
+        for pair in known.deployment.labels:
+            self._labelled.get((key.namespace, *pair), set()).discard(key)
+
+    def _lead(self, service: ServiceView) -> Lead | None:
+        """Whose traffic a Service's is: nobody's if its pods are of several models."""
+        pairs = sorted(service.own_selector.items())
+        if not pairs:
+            return None
+        found = self._labelled.get((service.namespace, *pairs[0]), set())
+        owners = [self._models[key] for key in found if self._models[key].announced]
+        owners = [known for known in owners if selects(service, dict(known.deployment.labels))]
+        if len(owners) != 1:
+            return None
+        (known,) = owners
+        if known.via_activator and (why := unfit(service)):
+            self._note(known, "TrafficRefused", f"Service {service.name} {why}")
+        ready = sum(replica.phase is Phase.READY for replica in known.tracker.replicas)
+        return Lead(known.deployment.key, known.via_activator, ready)
+
+    def _withdraw(self, known: Managed) -> None:
         """It is no model any more; its pods are left alone."""
         if known.announced:
             known.announced = False
@@ -277,7 +315,7 @@ class KubernetesPlatform:
             self._watches.announce_model(ModelRemoved(known.deployment.key))
             self._announce(known.tracker.all_gone("no longer managed; the pod goes on"))
 
-    def _refuse(self, known: _Model, reason: str, why: str) -> None:
+    def _refuse(self, known: Managed, reason: str, why: str) -> None:
         if known.refused != why:
             known.refused = why
             logger.warning("%s: %s", known.deployment.key, why)
@@ -310,7 +348,7 @@ class KubernetesPlatform:
             else:
                 self._pod_gone(known, pod)
 
-    def _pod_changed(self, known: _Model, pod: PodView) -> None:
+    def _pod_changed(self, known: Managed, pod: PodView) -> None:
         now = self._clock.now()
         events = known.tracker.changed(pod, now, self._clock.wall())
         replica = known.tracker.current(pod)
@@ -320,9 +358,9 @@ class KubernetesPlatform:
             else:
                 known.scaling.seen_draining(replica, now)
         self._announce(events)
-        self._look_at(known.deployment.key)
+        self._writer.look_at(known.deployment.key)
 
-    def _pod_gone(self, known: _Model | None, pod: PodView) -> None:
+    def _pod_gone(self, known: Managed | None, pod: PodView) -> None:
         key = ModelKey(pod.namespace, pod.owner)
         kept = self._pods.get(key, {})
         kept.pop(pod.uid, None)
@@ -333,7 +371,7 @@ class KubernetesPlatform:
         if replica := known.tracker.current(pod):
             known.scaling.gone(replica.id)
         self._announce(known.tracker.gone(pod, self._clock.now()))
-        self._look_at(key)
+        self._writer.look_at(key)
 
     def _nodes_changed(self, deltas: Iterable[Delta[Node]]) -> None:
         for delta in deltas:
@@ -346,92 +384,17 @@ class KubernetesPlatform:
     def _announce(self, events: Iterable[ReplicaEvent]) -> None:
         for event in events:
             self._watches.announce_replica(event)
+        if self._routing:
+            self._routing.ready_changed()
 
-    # --- what is written --------------------------------------------------------------------
+    # --- within -------------------------------------------------------------------------------
 
-    def _look_at(self, key: ModelKey) -> None:
-        self._due.add(key)
-        self._stir.set()
-
-    async def _run(self) -> None:
-        """Write what became due by itself: a victim that is empty, or whose time is over."""
-        while True:
-            self._stir.clear()
-            now = self._clock.now()
-            due, self._due = self._due, set()
-            waits = [300.0]
-            for key, known in tuple(self._models.items()):
-                wake_at = known.scaling.wake_at
-                if key not in due and not known.failures and now < wake_at:
-                    waits.append(wake_at - now)
-                    continue
-                if now < known.retry_at:
-                    waits.append(known.retry_at - now)
-                    continue
-                if not known.announced or known.writing.locked():
-                    continue  # whoever writes there goes on until nothing is left to do
-                try:
-                    await self._write(known)
-                except PlatformError as error:
-                    logger.debug("%s: %s", key, error)
-                    waits.append(known.retry_at - now)
-                else:
-                    waits += [w - now for w in (known.scaling.wake_at,) if w > now]
-            timer = asyncio.get_running_loop().call_later(max(0.0, min(waits)), self._stir.set)
-            try:
-                await self._stir.wait()
-            finally:
-                timer.cancel()
-
-    async def _write(self, known: _Model) -> None:
-        """Carry out effects one by one until there is none. Raises ApiError, NotLeadingError."""
-        async with known.writing:
-            try:
-                while not self._closed:
-                    effect = known.scaling.next(known.tracker.replicas, self._clock.now())
-                    if effect is None:
-                        break
-                    await self._perform(known, effect)
-                    known.scaling.done(effect, self._clock.now())
-            except PlatformError:
-                known.failures += 1
-                pause = min(RETRY * 2.0 ** min(known.failures - 1, 10), LONGEST_RETRY)
-                known.retry_at = self._clock.now() + pause
-                raise
-            known.failures, known.retry_at = 0, 0.0
-
-    async def _perform(self, known: _Model, effect: Effect) -> None:
-        key, timeout = known.deployment.key, self._budget()
-        match effect:
-            case SetScale(count):
-                path = f"/apis/apps/v1/namespaces/{key.namespace}/deployments/{key.name}/scale"
-                body: dict[str, Any] = {"spec": {"replicas": count}}
-                await self._client.patch(path, body, timeout=timeout)
-                return
-            case Mark(id) | Delete(id):
-                pod = known.tracker.pod(id)
-                if pod is None:
-                    return
-        path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
-        try:
-            if isinstance(effect, Delete):
-                await self._client.delete(path, uid=pod.uid, timeout=timeout)
-                return
-            now = datetime.fromtimestamp(self._clock.wall(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            marks = {DELETION_COST: str(effect.cost), DRAINING: now}
-            body = {"metadata": {"uid": pod.uid, "annotations": marks}}
-            await self._client.patch(path, body, timeout=timeout)
-        except ApiError as error:
-            if error.status not in (404, 409):
-                raise
-            known.scaling.gone(effect.id)  # gone meanwhile, or another by the same name
-
-    def _note(self, known: _Model, kind: str, message: str) -> None:
+    def _note(self, known: Managed, kind: str, message: str) -> None:
         deployment = known.deployment
         warning = any(word in kind.lower() for word in _WARNINGS)
         self._recorder.record(Note(deployment.key, deployment.uid, kind, message, warning))
 
-    def _known(self, model: ModelKey) -> _Model:
+    def _known(self, model: ModelKey) -> Managed:
         if self._closed:
             raise PlatformClosedError("the Kubernetes platform is closed")
         known = self._models.get(model)

@@ -19,10 +19,13 @@ Obj = Mapping[str, Any]
 
 # Why a container waits, where waiting alone will not help.
 STUCK = (
-    *("CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "InvalidImageName"),
+    *("CrashLoopBackOff", "ImagePullBackOff", "InvalidImageName"),
     *("ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable", "RunContainerError"),
     *("CreateContainerConfigError", "CreateContainerError"),
 )
+# The first time that a pull fails may be the registry's bad moment; from the second on it is
+# ImagePullBackOff, in turn with this.
+_FAILING = (*STUCK, "ErrImagePull")
 _LONGEST_REASON = 300
 
 
@@ -149,8 +152,8 @@ def _initializing(spec: Obj, status: Obj) -> tuple[Phase, str, bool] | None:
             continue
         name = f"init container {container['name']}"
         waiting = state.get("waiting") or {}
-        if waiting.get("reason") in STUCK:
-            return Phase.FAILED, f"{name}: {_stuck(container, waiting)}", True
+        if (why := waiting.get("reason")) in _FAILING:
+            return Phase.FAILED, f"{name}: {_stuck(container, waiting)}", why in STUCK
         if ended := state.get("terminated"):
             return Phase.FAILED, f"{name}: {_ending(ended)}", False
         if "running" in state:
@@ -165,8 +168,8 @@ def _containers(status: Obj) -> tuple[Phase, str, bool]:
     found = status.get("containerStatuses") or ()
     for container in found:
         waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in STUCK:
-            return Phase.FAILED, _stuck(container, waiting), True
+        if (why := waiting.get("reason")) in _FAILING:
+            return Phase.FAILED, _stuck(container, waiting), why in STUCK
     for container in found:
         if ended := (container.get("state") or {}).get("terminated"):
             return Phase.FAILED, _ending(ended), False

@@ -12,7 +12,7 @@ point does a Service that has an answering address lose it:
 
 - ours names only activators that accept on its ports, and is there before the key is;
 - the key goes only when a pod is ready, and ours only after the cluster's slice has been
-  filled for ``SETTLE`` seconds: a filled one may be what is left from before the key, seen late;
+  filled for ``settle`` seconds: a filled one may be what is left from before the key, seen late;
 - kube-proxy sees slices in the order in which they were written, ours before the emptied one.
 
 A Service whose pods are addressed one by one (headless) or that is a name only (ExternalName)
@@ -38,7 +38,8 @@ FIRST_PORT, LAST_PORT = 20_000, 29_999
 @dataclass(frozen=True, slots=True)
 class ServiceView:
     """What is kept of a Service. ``ports``: names ("" for a single one) in order; ``allocated``:
-    the activators' port of each; ``families``: IPv4, IPv6."""
+    the activators' port of each; ``families``: IPv4, IPv6; ``version``: its resourceVersion,
+    over which writes are made and no other."""
 
     namespace: str
     name: str
@@ -50,6 +51,7 @@ class ServiceView:
     external: bool = False
     udp: bool = False
     allocated: tuple[tuple[str, int], ...] = ()
+    version: str = ""
 
     @property
     def taken(self) -> bool:
@@ -73,6 +75,8 @@ class SliceView:
     addresses: tuple[str, ...]
     ports: tuple[tuple[str, int], ...]
     ready: int
+    uid: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +165,13 @@ def step(
     ready: int,
     direct_for: float,
     used_ports: Collection[int] = (),
+    settle: float = SETTLE,
 ) -> Step:
     """The next write towards traffic through the activators (``wanted``), or away from them.
 
     ``slices`` are the Service's, ``ready`` counts the replicas that are ready, ``direct_for``
     is for how many seconds the Service has been without the key and the cluster's slice
-    filled, as this process has seen it. ``used_ports`` belong to other Services.
+    filled, as this process has seen it; ``settle`` is enough. ``used_ports`` are other Services'.
     """
     ours = sorted((s for s in slices if s.ours), key=lambda s: s.name)
     if wanted and not unfit(service):
@@ -176,7 +181,7 @@ def step(
             return Wait("no replica is ready that could answer instead")
         return SetKey(False)
     if ours:
-        if ready and direct_for < SETTLE:
+        if ready and direct_for < settle:
             return Wait("the cluster's own slice has to be filled, and be seen")
         return DeleteSlice(ours[0].name)
     return Annotate(()) if service.allocated else Done()

@@ -195,6 +195,11 @@ CASES: dict[str, tuple[Obj, Phase, str]] = {
         Phase.FAILED,
         "ImagePullBackOff: no such image",
     ),
+    "image was not pulled once": (
+        pod({"containerStatuses": [waiting("ErrImagePull", "timeout")]}),
+        Phase.FAILED,
+        "ErrImagePull: timeout",
+    ),
     "evicted": (
         pod({"phase": "Failed", "reason": "Evicted", "message": "disk pressure"}),
         Phase.FAILED,
