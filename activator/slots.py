@@ -60,6 +60,14 @@ class OwnSlots:
 
     def take(self, now: float, avoid: str, key: int = 0) -> Backend | None:
         backends = self.backends
+        if len(backends) == 1:
+            # Written out: the most common case, and two calls would cost as much as the rest.
+            only = backends[0]
+            bound = only.limit or only.window
+            if (bound and only.in_flight >= bound) or only.ejected_until > now:
+                return None
+            only.in_flight += 1
+            return only
         if not backends:
             return None
         backend = self.balancer.pick(backends, now, avoid, key)

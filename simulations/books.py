@@ -83,8 +83,11 @@ class Books:
         return min(int((now - self._began) / self.series.step), len(self.series) - 1)
 
     def answered(self, waits: Sequence[float], latencies: Sequence[float]) -> None:
-        """Seconds until the slot, and until the answer's end, of answered requests."""
+        """Seconds until the answer's end, of answered requests; and until the slot, of those
+        among them that waited.
+        """
         self._waits.add(np.array(waits))
+        self._waits.add(np.zeros(len(latencies) - len(waits)))
         self._latencies.add(np.array(latencies) + self._run.world.network)
         self._cold_waits.add(np.array(self._cold))
         self._cold.clear()

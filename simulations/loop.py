@@ -98,7 +98,9 @@ class Loop:
         self.books = Books(run, self.models)
         # Completions: (time, order, ticket), or for a shared replica its backend and version.
         self.heap: list[tuple[float, int, Any]] = []
-        self.order = itertools.count()
+        # Ties are broken by order: arrivals by their number, what is granted later behind them.
+        self.arrived = 0
+        self.order = itertools.count(1 << 60)
         # Replicas with something to do, since when; seconds of them by model.
         self.busy_since: dict[Backend, float] = {}
         self.busy: dict[Throttler, float] = {}
@@ -124,6 +126,11 @@ class Loop:
         self.platform.watch_replicas(self._guarded(self._replica_event))
         self.platform.apply(run.specs[key] for key in models if chosen is None or key in chosen)
         self.throttlers = [self.admission.throttlers.get(key) for key in models]
+        # What an arrival needs to know of its model: looked up once, not a million times.
+        self.served: list[Any] = [
+            throttler and (throttler, throttler.config.priority, throttler.config.total_timeout)
+            for throttler in self.throttlers
+        ]
 
     def _guarded(self, watcher: Callable[..., None]) -> Callable[..., None]:
         """A watcher whose failure ends the run: the platform itself would swallow it."""
@@ -205,40 +212,45 @@ class Loop:
     ) -> None:
         """Arrivals, and everything that happens up to ``limit``."""
         run, clock, heap = self.run_, self.clock, self.heap
-        throttlers, sharings = cast(list[Throttler], self.throttlers), self.sharings
-        offer, order, size = self.admission.offer, self.order, run.request_bytes
+        sharings, size = self.sharings, run.request_bytes
+        offer, served = self.admission.offer, self.served
         busy_since, busy, first, cold = self.busy_since, self.busy, self.first, self.cold
         waited, took = self.waits.append, self.latencies.append
         push, pop = heappush, heappop
         patience = run.world.clients.timeout
         timing_out = self.timeouts.append
-        count, place = len(times), 0
+        count, place, number = len(times), 0, self.arrived
+        self.arrived += count
         times.append(limit)
         control = self._next_control()
+        ticket: Any
         while True:
             arrival = times[place]
-            if heap and heap[0][0] <= arrival:
-                now = heap[0][0]
-                if control <= now:
-                    control = self._control(control, arrival)
-                    continue
-                ticket = pop(heap)[2]
+            while heap:
+                entry = heap[0]
+                now = entry[0]
+                if now > arrival or control <= now:
+                    break
+                pop(heap)
+                ticket = entry[2]
                 if ticket.__class__ is not Ticket:
                     ticket = self._shared_end(ticket, now)
                     if ticket is None:
                         continue
                 if ticket.state is not GRANTED:
                     continue  # its client left meanwhile
-                backend = cast(Backend, ticket.backend)
+                backend = ticket.backend
                 granted = ticket.throttler.finish(ticket, now, answered=True)
-                waited(ticket.granted - ticket.held_since)
+                since = ticket.held_since
+                if ticket.granted != since:
+                    waited(ticket.granted - since)
                 if first:
-                    took(now - first.pop(ticket, (ticket.held_since, 0))[0])
+                    took(now - first.pop(ticket, (since, 0))[0])
                 else:
-                    took(now - ticket.held_since)
+                    took(now - since)
                 if cold and ticket in cold:
                     del cold[ticket]
-                    self.books.cold(ticket.throttler, ticket.granted - ticket.held_since, now)
+                    self.books.cold(ticket.throttler, ticket.granted - since, now)
                 if granted:
                     clock.time = now
                     self._dispatch(granted, now)
@@ -248,29 +260,26 @@ class Loop:
                         clock.time = now
                         self.platform.drained(backend.replica_id)
                         control = self._next_control()
-                continue
             if control <= arrival:
                 control = self._control(control, arrival)
                 continue
             if place == count:
                 break
-            throttler = throttlers[which[place]]
+            throttler, priority, budget = served[which[place]]
             work = services[place]
             place += 1
-            deadline = throttler.config.total_timeout or None
-            if deadline is not None:
-                deadline += arrival
-            ticket = offer(throttler, "", throttler.config.priority, deadline, size, arrival, work)
+            deadline = arrival + budget if budget else None
+            ticket = offer(throttler, "", priority, deadline, size, arrival, work)
             if patience:
                 timing_out((arrival + patience, ticket))
                 control = min(control, arrival + patience)
             if ticket.state is GRANTED:
-                backend = cast(Backend, ticket.backend)
+                backend = ticket.backend
                 if sharings is None:
-                    push(heap, (arrival + work, next(order), ticket))
+                    push(heap, (arrival + work, number + place, ticket))
                 else:
                     self._join(ticket, arrival)
-                if backend not in busy_since:
+                if backend.in_flight == 1:
                     busy_since[backend] = arrival
             else:
                 clock.time = arrival
