@@ -32,6 +32,7 @@ from activator.router import Builtin, Router
 from activator.spool import Spool
 from activator.throttler import furthest
 from activator.tickets import Reason, Refusal, State, Ticket
+from activator.timers import every
 from activator.tls_listener import TlsListener
 from activator.trust import TrustedPeers
 from activator.tunnel import Tunnel
@@ -187,9 +188,9 @@ class Activator:
         for listener, sock in sockets.items():
             await self.listen(listener, sock)
         self._timers = [
-            loop.create_task(self._every(EXPIRY_SECONDS, self._expire)),
-            loop.create_task(self._every(SWEEP_SECONDS, self._sweep)),
-            loop.create_task(self._every(self.process.report_interval, self._report)),
+            loop.create_task(every(EXPIRY_SECONDS, self._expire)),
+            loop.create_task(every(SWEEP_SECONDS, self._sweep)),
+            loop.create_task(every(self.process.report_interval, self._report)),
         ]
         if self.certificates is not None:
             self._timers.append(loop.create_task(self._watch_certificates(self.certificates)))
@@ -546,15 +547,6 @@ class Activator:
         return content | {"state": "starting" if self._starting[model.spec.key] else "asleep"}, 200
 
     # --- timers ---
-
-    @staticmethod
-    async def _every(seconds: float, what: Callable[[], None]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                what()
-            except Exception:
-                log.exception("a timer failed; going on")
 
     def _expire(self) -> None:
         if self.admission.held or self.admission.displaced:

@@ -116,7 +116,7 @@ class Loop:
         self.starting: dict[Throttler, dict[str, Replica]] = {}
         self.waits: list[float] = []
         self.latencies: list[float] = []
-        self.next_report = run.report_interval
+        self.next_report = run.report_phase or run.report_interval
         self.next_warm = run.warm_up or NEVER
         self.failure: BaseException | None = None
         # Our own policies ask to be looked at again before they would wake a model by themselves,
@@ -523,8 +523,8 @@ class Loop:
 
     def _grid(self, now: float) -> float:
         """The next moment for a report after ``now``."""
-        interval = self.run_.report_interval
-        return (math.floor(now / interval + 1e-9) + 1) * interval
+        interval, phase = self.run_.report_interval, self.run_.report_phase
+        return (math.floor((now - phase) / interval + 1e-9) + 1) * interval + phase
 
     def _asleep(self) -> bool:
         """Nothing is there, nothing wanted, nothing under way: only an arrival changes that."""

@@ -23,7 +23,9 @@ class Run:
     beginning that are simulated and left out of what is counted and drawn; requests under way at
     its end count as if they had come then. ``only``: simulate these models alone, with all that
     is drawn as in a run of all; None: all. ``after``: seconds simulated behind the last
-    arrival at most, for what is still under way.
+    arrival at most, for what is still under way. ``report_phase``: seconds that reports of
+    load are behind whole intervals, on which ticks are: what a tick knows is so much less
+    than an interval old. 0: the report comes at the same time as the tick, and first.
     """
 
     source: Source
@@ -35,6 +37,7 @@ class Run:
     policy: Callable[[], Policy] | None = None
     tick_interval: float = 2.0
     report_interval: float = 1.0
+    report_phase: float = 0.0
     max_queued_requests: int = 10_000
     max_queued_bytes: int = 1 << 30
     request_bytes: int = 300
@@ -61,6 +64,11 @@ class Run:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} = {value}: must be above 0 s")
+        if not 0 <= self.report_phase < self.report_interval:
+            raise ValueError(
+                f"report_phase = {self.report_phase}: must be 0 or more, and less than"
+                f" report_interval = {self.report_interval:g} s"
+            )
         if self.warm_up and self.warm_up >= self.source.duration:
             raise ValueError(
                 f"warm_up = {self.warm_up:g} s: must be less than the trace's"

@@ -367,6 +367,33 @@ def test_progress_is_told() -> None:
     assert told[-1] == pytest.approx(30.0)
 
 
+def test_reports_keep_their_distance_from_ticks() -> None:
+    """0.75 s behind whole seconds, also after a silence; then a tick knows what was 0.25 s ago.
+
+    Busy from 9.875 s (a start of 5 s, a request of 1 s) until 15.875 s. With reports on whole
+    seconds the one at 16 s is the last to tell of it, and the tick at 76 s has 60 without. With
+    the others it is the one at 16.75 s; the tick at 76 s knows the 59 after it, the next one all.
+    """
+    told: list[float] = []
+    wanted = Run(trace(9.875, duration=90.0), {M: spec()}, world(), report_phase=0.75)
+    late = simulate(wanted, told.append)
+    assert told[:4] == [0.75, 9.75, 10.75, 11.75]
+    whole = run(trace(9.875, duration=90.0))
+    assert whole.totals.replica_seconds == 76 - 9.875
+    assert late.totals.replica_seconds == 78 - 9.875
+
+
+def test_silence_is_skipped_between_reports_of_any_phase() -> None:
+    """As above, with reports that are 0.3 s behind whole seconds."""
+    source, models, busy = workload()
+    wanted = Run(source, {each.key: each for each in models}, busy, seed=5, report_phase=0.3)
+    quick, slow = Loop(wanted), Loop(wanted)
+    slow.may_skip = False
+    left_out, gone_through = quick.run(), slow.run()
+    assert left_out.decisions < gone_through.decisions
+    assert figures(left_out) == figures(gone_through)
+
+
 def test_the_worlds_time_plays_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every clock of the machine raises, and nobody asks one."""
 
@@ -436,6 +463,8 @@ def change(**values: Any) -> Callable[[], Run]:
         (change(max_queued_requests=0), "max_queued_requests = 0"),
         (change(warm_up=10.0), "warm_up = 10 s: must be less than the trace's 10 s"),
         (change(after=float("inf")), "after = inf"),
+        (change(report_phase=1.0), "report_phase = 1.0: .* less than report_interval = 1 s"),
+        (change(report_phase=-0.1), "report_phase = -0.1"),
         (lambda: Run(trace(1.0), {}, world()), "no settings for default/m"),
     ],
 )

@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks.fidelity``: what is asked, of whom, and what becomes of it."""
