@@ -68,7 +68,7 @@ def _monthly(way: Way) -> str:
 
 def _table(advice: Advice) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("", overflow="fold")
+    table.add_column("", no_wrap=True)
     for name in ("$/hour", "$/month", "replicas", "p50 wait", "p99 wait", "cold"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column(str(advice.slo), overflow="fold")

@@ -73,11 +73,12 @@ def _table(tuned: Tuned) -> Table:
 
 
 def _settings(tuned: Tuned) -> Iterable[str]:
-    """What the front's configurations change."""
-    for place, one in enumerate(tuned.front, 1):
-        changes = tuned.task.base.changes(one.candidate)
-        mark = " (recommended)" if one is tuned.recommended else ""
-        yield f"front {place}{mark}: {written(changes) or 'as now'}"
+    """What the recommended configuration changes, and those of the front."""
+    base = tuned.task.base
+    shown = [("recommended", tuned.recommended)]
+    shown += [(f"front {place}", one) for place, one in enumerate(tuned.front, 1)]
+    for name, one in shown:
+        yield f"{name}: {written(base.changes(one.candidate)) or 'as now'}"
 
 
 def _columns(title: str) -> Table:

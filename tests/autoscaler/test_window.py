@@ -261,7 +261,7 @@ shapes = st.builds(
     Shape, st.sampled_from([6.0, 8.0]), st.sampled_from([1.0, 4.0]), st.sampled_from(Aggregation)
 )
 steps = st.tuples(
-    st.integers(-3, 4),
+    st.integers(-9, 4),
     st.lists(st.sampled_from([0.0, 0.0, 1.5, 7.0]), min_size=5, max_size=5),
     st.lists(st.booleans(), min_size=5, max_size=5),
 )

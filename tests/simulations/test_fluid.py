@@ -13,7 +13,7 @@ from autoscaler.window import Windows
 from simulations.fluid import Flowed, FluidWorld, flow
 from simulations.fluid_waits import BINS, MIDDLES, SHORTEST, bin_of, percentile
 from simulations.lanes import Stretch, lanes
-from stoker.vocabulary import ScalingConfig
+from stoker.vocabulary import PolicyName, ScalingConfig
 from tests.simulations.streams import bursts, one_lane, poisson, trace
 
 BASE = ScalingConfig(target=2.8, capacity=4.0, initial_scale=0)
@@ -150,6 +150,23 @@ def test_crowded_replicas_are_slower() -> None:
         flow([BASE], lane, replace(WORLD, slowdown=f)) for f in (factors[:0], factors)
     )
     assert crowded.replica_seconds[0, 0] > 1.2 * plain.replica_seconds[0, 0]
+
+
+def test_policies_hear_what_they_would_hear() -> None:
+    """Erlang-C sizes by the service that it is told of, beside a policy that only learns idle
+    times, as it does without one; and promising a longer wait costs less."""
+    lane = one_lane(poisson(3.0, 300.0), 2.0, lead=100.0)
+    kpa, idle = BASE, replace(BASE, policy=PolicyName.HYBRID_HISTOGRAM)
+    strict, loose = (
+        replace(BASE, policy=PolicyName.ERLANG_C, slo_wait=wait, slo_quantile=99.0)
+        for wait in (0.1, 10.0)
+    )
+    flowed = flow([kpa, strict, loose, idle], lane, WORLD)
+    cost = flowed.replica_seconds[:, 0].tolist()
+    assert cost[2] < cost[1]
+    assert len({cost[0], cost[1], cost[2]}) == 3
+    alone = flow([idle], lane, WORLD)
+    assert alone.replica_seconds[0, 0] == cost[3]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +191,14 @@ def test_rates_at_which_the_answer_turns() -> None:
     assert rate_worth_sleeping(0.0, 0.0, 0.1) == pytest.approx(23.03 / 1, rel=4)
     assert rate_of_a_replica(3.6, 0.001) == pytest.approx(1.0)
     assert rate_of_a_replica(3.6, 0.0) == float("inf")
+
+
+def test_the_documented_table_is_the_built_in_one() -> None:
+    """docs/advise.md tells each price and limit as it is."""
+    text = (Path(__file__).parents[3] / "docs" / "advise.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\S+).*? \| (\S+)", text, re.MULTILINE)
+    told = {key: values for key, *values in rows if key != "title"}
+    for place, name in enumerate(("lambda", "cloud-run")):
+        assignments = [f"{name}.{key}={values[place].rstrip(':')}" for key, values in told.items()]
+        assert read_offers(None, assignments) == OFFERS
+    assert len(told) == 13

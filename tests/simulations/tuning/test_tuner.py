@@ -95,7 +95,7 @@ def test_it_is_told_in_words_and_as_json(tuned: Tuned) -> None:
         "SLO: p99<3s, cold<5%, where a wait is a latency without the time in a replica",
         "service: 2s",
         "front 1",
-        "(recommended)",
+        "\nrecommended: ",
         "Knative's defaults",
         f"the SLO was kept in {tuned.held_back.met} of 3 held-back segments",
         "+++ b/stoker.yaml",
