@@ -72,13 +72,14 @@ async def test_a_crash_loop_is_an_outage_until_a_start_succeeds(
 ) -> None:
     """With what kubelets say of it; the image mended, the replica is ready and all is well."""
     image = kubelet.images[IMAGE] = Image(("sh", "-c", "exit 3"))
-    key = await create(cluster)
+    # With a probe: without one a container is ready from its start to its crash.
+    key = await create(cluster, readinessProbe={"httpGet": {"port": 8080, "path": "/"}})
     async with platform_of(cluster) as (platform, seen):
         await platform.scale(key, 1)
         replica = await seen.failed("CrashLoopBackOff")
         assert replica.reason.endswith("last Error (exit code 3)")
         assert seen.outages[key].reason.startswith("CrashLoopBackOff")
-        image.command = ("sleep", "infinity")
+        image.command = (sys.executable, "-c", SERVER, "{address}", "8080")
         await seen.ready(1)
         assert seen.outages == {}
 
