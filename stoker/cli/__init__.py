@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from stoker import __version__
 from stoker.cli.advise import add_advise
+from stoker.cli.cluster_flags import add_cluster
 from stoker.cli.record_flags import add_record
 from stoker.cli.replay_flags import add_replay
 from stoker.cli.simulate import add_simulate
@@ -50,6 +51,10 @@ def _run(arguments: argparse.Namespace) -> int:
                 if (value := getattr(arguments, name)) is not None
             }
             return run_up(arguments.file, overrides, plain=arguments.plain)
+        case "cluster":
+            from stoker.cli.cluster import run_cluster
+
+            return run_cluster(arguments)
         case "check":
             from stoker.check import run_check
             from stoker.cli.starting import start_problems
@@ -126,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         "--plain", action="store_true", help="log lines instead of the table, also on a terminal"
     )
 
+    add_cluster(commands)
     check = commands.add_parser("check", help="say whether a settings file is right")
     check.add_argument("file", metavar="FILE")
 

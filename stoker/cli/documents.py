@@ -7,15 +7,22 @@ given to it: they may live in this process or in others.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from activator.router import Router, implied_hosts
 from autoscaler.reconciler import Autoscaler
 from stoker.cli.seen import Seen
 from stoker.clock import Clock
-from stoker.platform import ModelEvent, ModelRemoved, ReplicaEvent, ReplicaGone
-from stoker.platforms.local.platform import LocalPlatform
+from stoker.platform import (
+    ModelEvent,
+    ModelRemoved,
+    ModelWatcher,
+    ReplicaEvent,
+    ReplicaGone,
+    ReplicaWatcher,
+    Unsubscribe,
+)
 from stoker.vocabulary import ModelKey, ModelSpec, Phase, Replica
 from stoker.watches import Watches
 
@@ -24,12 +31,26 @@ WHY_LENGTH = 200
 ENDED_KEPT = 8
 
 
+class Shown(Protocol):
+    """What a platform tells beyond the seam: ``LocalPlatform`` has all of it."""
+
+    def watch_models(self, watcher: ModelWatcher) -> Unsubscribe: ...
+
+    def watch_replicas(self, watcher: ReplicaWatcher) -> Unsubscribe: ...
+
+    def output(self, replica_id: str) -> str: ...
+
+    def pause(self, model: ModelKey) -> tuple[str, float] | None: ...
+
+    def process_ids(self) -> Mapping[str, int]: ...
+
+
 class Documents:
     """``seen`` tells what the activators know of a model; None: they know no such model."""
 
     def __init__(
         self,
-        platform: LocalPlatform,
+        platform: Shown,
         autoscaler: Autoscaler,
         clock: Clock,
         seen: Callable[[ModelKey], Seen | None],

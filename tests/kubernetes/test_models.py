@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from stoker.errors import UnknownModelError
+from stoker.platforms.kubernetes import recorder
 from stoker.telemetry import BAD_MODEL_SETTINGS
 from stoker.vocabulary import ModelKey, PlatformEvent
+from tests.kubernetes.api.faults import Answer
+from tests.kubernetes.api.server import ApiServer
 from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.conftest import Cluster
 from tests.kubernetes.objects import deployment
@@ -178,3 +181,19 @@ async def test_events_are_kept_with_their_deployment(cluster: Cluster) -> None:
         told = {i["reason"]: (i["type"], i["involvedObject"]["name"]) for i in items}
         assert told == {"ScaleFailed": ("Warning", "m"), "Scaled": ("Normal", "m")}
         assert len(items) == 2
+
+
+async def test_events_that_cannot_be_kept_harm_nothing(
+    cluster: Cluster, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are counted; neither a full queue nor an API server that refuses them raises."""
+    monkeypatch.setattr(recorder, "WAITING", 3)
+    key = await create(cluster)
+    refusing = server.faults.add(Answer(503, "no"), verb="create", path="/events", times=2)
+    async with platform_of(cluster) as (platform, _):
+        for number in range(10):
+            platform.record_event(PlatformEvent(key, "scaled", f"to {number}", 0.0))
+        assert platform._recorder.dropped == 7
+        await until(lambda: refusing.met == 2)
+        assert await heard(cluster, "Scaled") == "to 2"
+        assert platform._recorder.dropped == 9

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from stoker.errors import ApiError, NotLeadingError
+from stoker.platforms.kubernetes import scaling
 from stoker.platforms.kubernetes.client import Client
 from stoker.platforms.kubernetes.names import DELETION_COST, DRAINING
 from stoker.vocabulary import ModelKey, Phase
@@ -71,13 +72,14 @@ async def test_a_crash_loop_is_an_outage_until_a_start_succeeds(
 ) -> None:
     """With what kubelets say of it; the image mended, the replica is ready and all is well."""
     image = kubelet.images[IMAGE] = Image(("sh", "-c", "exit 3"))
-    key = await create(cluster)
+    # With a probe: without one a container is ready from its start to its crash.
+    key = await create(cluster, readinessProbe={"httpGet": {"port": 8080, "path": "/"}})
     async with platform_of(cluster) as (platform, seen):
         await platform.scale(key, 1)
         replica = await seen.failed("CrashLoopBackOff")
         assert replica.reason.endswith("last Error (exit code 3)")
         assert seen.outages[key].reason.startswith("CrashLoopBackOff")
-        image.command = ("sleep", "infinity")
+        image.command = (sys.executable, "-c", SERVER, "{address}", "8080")
         await seen.ready(1)
         assert seen.outages == {}
 
@@ -298,3 +300,39 @@ async def test_a_pod_deleted_by_hand_is_replaced(cluster: Cluster, kubelet: Kube
         await asyncio.gather(cluster.client.delete(path), until(lambda: first in seen.gone))
         assert seen.gone[first].reason == "the pod is terminating"
         await until(lambda: len(seen.ids(Phase.READY)) == 1)
+
+
+async def test_the_victim_goes_also_where_the_cluster_chose_another(
+    cluster: Cluster, kubelet: Kubelet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod on its way up goes before any cost: then the marked one is deleted, and what is
+    there in the end is what was wanted."""
+    monkeypatch.setattr(scaling, "SETTLE", 0.05)
+    key = await create(cluster)
+    async with platform_of(cluster, drains=False) as (platform, seen):
+        await platform.scale(key, 1)
+        (victim,) = await seen.ready(1)
+        kubelet.images[IMAGE].pull.clear()
+        await platform.scale(key, 2)
+        await until(lambda: len(seen.ids(Phase.PULLING_IMAGE)) == 1)
+        await platform.scale(key, 1, [victim])
+        await until(lambda: seen.ids(Phase.DRAINING) == {victim})
+        platform.drained(victim)
+        await until(lambda: victim in seen.gone)
+        kubelet.images[IMAGE].pull.set()
+        await seen.ready(1)
+        assert await count(cluster) == 1
+
+
+async def test_a_victim_that_is_gone_already_is_no_error(
+    cluster: Cluster, server: ApiServer, kubelet: Kubelet
+) -> None:
+    """Between the decision and the mark somebody deleted the pod: the count is lowered."""
+    key = await create(cluster)
+    async with platform_of(cluster) as (platform, seen):
+        await platform.scale(key, 2)
+        await seen.ready(2)
+        server.faults.add(Answer(404, "{}"), verb="patch", path="/pods/", agent="(tests)", times=1)
+        await platform.scale(key, 1)
+        await seen.ready(1)
+        assert await count(cluster) == 1

@@ -200,19 +200,56 @@ async def test_a_model_that_is_no_more_is_given_back(cluster: Cluster, kubelet: 
         await reached(cluster, None, [], False, 0)
 
 
-async def test_a_key_that_somebody_takes_out_is_put_back(cluster: Cluster) -> None:
-    """And a slice of ours that somebody deletes is made anew."""
+async def test_a_key_that_somebody_takes_out_is_put_back(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ever later, with an Event, and never as fast as they can; a slice of ours that somebody
+    deletes is made anew at once."""
+    monkeypatch.setattr(routing, "FIRST_TRUCE", 0.05)
     await set_up(cluster)
     activators = Activators(cluster)
     activators.accept(20000)
-    async with leading(cluster, activators):
+    async with leading(cluster, activators) as (platform, _):
         whole = ("=20000", [activators.address], True, 0)
-        await reached(cluster, *whole)
-        path = cluster.path("services", "m")
-        await cluster.client.patch(path, {"spec": {"selector": {DIRECT: None}}})
         await reached(cluster, *whole)
         await cluster.client.delete(cluster.path("endpointslices", "m-stoker-ipv4"))
         await reached(cluster, *whole)
+        path = cluster.path("services", "m")
+        for _ in range(2):
+            await cluster.client.patch(path, {"spec": {"selector": {DIRECT: None}}})
+            await reached(cluster, *whole)
+        monkeypatch.setattr(routing, "FIRST_TRUCE", 3600.0)
+        await cluster.client.patch(path, {"spec": {"selector": {DIRECT: None}}})
+        waiting = platform._routing and platform._routing.waiting
+        while "(3 times)" not in str(waiting and waiting()):
+            await state(cluster)
+        assert (await state(cluster))[:3] == ("=20000", [activators.address], False)
+        assert len(await events(cluster, "TrafficContested")) == 1
+
+
+async def test_slices_follow_activators(cluster: Cluster) -> None:
+    """One comes, one leaves: the slice names those that are there. A second Service has ports
+    of its own."""
+    await set_up(cluster)
+    activators = Activators(cluster)
+    activators.accept(20000, 20001, 20002)
+    async with leading(cluster, activators) as (platform, _):
+        await reached(cluster, "=20000", [activators.address], True, 0)
+        other = str(cluster.addresses[-3])
+        both = frozenset({20000, 20001, 20002})
+        activators.known = [*activators.known, Activator("two", {"IPv4": other}, both)]
+        platform.activators_changed()
+        await reached(cluster, "=20000", sorted([activators.address, other]), True, 0)
+        del activators.known[0]
+        platform.activators_changed()
+        await reached(cluster, "=20000", [other], True, 0)
+        named = [{"name": "http", "port": 80}, {"name": "grpc", "port": 81}]
+        second = service("second", selector={"app": "m"}, ports=named)
+        await cluster.client.create(cluster.path("services"), second)
+        while len(platform.activator_ports()) < 3:
+            await state(cluster)
+        found = await cluster.client.get(cluster.path("services", "second"))
+        assert found["metadata"]["annotations"][ACTIVATOR_PORTS] == "http=20001,grpc=20002"
 
 
 async def test_what_cannot_be_taken_over_is_said(cluster: Cluster) -> None:

@@ -43,6 +43,10 @@ async def configured(access: Access) -> Any:
     in_cluster = not access.kubeconfig and _IN_CLUSTER in os.environ
     path = access.kubeconfig or os.environ.get("KUBECONFIG") or _USUAL
     source = "the pod's service account" if in_cluster else f"kubeconfig {path}"
+    if not in_cluster and not _any_there(path):
+        raise PlatformError(
+            f"{source}: there is no such file; name one with --kubeconfig or KUBECONFIG"
+        )
     try:
         async with asyncio.timeout(access.timeout):
             if in_cluster:
@@ -59,3 +63,8 @@ async def configured(access: Access) -> Any:
     except Exception as error:  # whatever a file or an exec plugin can get wrong
         raise PlatformError(f"{source} cannot be used: {error}") from error
     return client.ApiClient(configuration)
+
+
+def _any_there(paths: str) -> bool:
+    """KUBECONFIG may name several, of which some may be missing."""
+    return any(os.path.exists(path) for path in paths.split(os.pathsep))

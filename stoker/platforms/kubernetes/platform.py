@@ -80,6 +80,7 @@ class KubernetesPlatform:
             budget=budget,
             activators=activators,
             lead=self._lead,
+            on_contested=self._contested,
             settle=settle,
         )
         self._reflectors: list[Reflector[Any]] = []
@@ -290,6 +291,18 @@ class KubernetesPlatform:
         key = known.deployment.key
         for pair in known.deployment.labels:
             self._labelled.get((key.namespace, *pair), set()).discard(key)
+
+    def _contested(self, service: ServiceView, times: int) -> None:
+        if lead := self._lead(service):
+            logger.warning("%s: Service %s: its key was taken out", lead.model, service.name)
+            # One Event, not one for each time.
+            self._note(
+                self._models[lead.model],
+                "TrafficContested",
+                f"somebody takes stoker.dev/direct out of the selector of Service {service.name};"
+                " it is put back ever later: let them leave the selector alone, or take the label"
+                " stoker.dev/managed away",
+            )
 
     def _lead(self, service: ServiceView) -> Lead | None:
         """Whose traffic a Service's is: nobody's if its pods are of several models."""

@@ -19,6 +19,7 @@ from stoker.platforms.kubernetes.traffic import (
     Activator,
     Done,
     ServiceView,
+    SetKey,
     SliceView,
     Wait,
     step,
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 # After a write that failed, and at most between two looks at what only time changes.
 RETRY, LOOK_AGAIN = 1.0, 3600.0
+# Somebody takes our key out again and again: it is put back ever later, so that two who mean
+# well write twice in five minutes, not as fast as they can.
+FIRST_TRUCE, LONGEST_TRUCE = 1.0, 300.0
 
 
 class Lead(NamedTuple):
@@ -51,6 +55,10 @@ class _Service:
     plain_since: float | None = None
     direct_since: float | None = None
     waiting: str = ""
+    # We took the key out ourselves, or are about to.
+    giving_back: bool = False
+    contested: int = 0
+    truce_until: float = 0.0
 
     def count(self, now: float) -> None:
         """Note since when things are as they are."""
@@ -82,6 +90,7 @@ class Routing:
         budget: Callable[[], float],
         activators: Callable[[], Sequence[Activator]],
         lead: Callable[[ServiceView], Lead | None],
+        on_contested: Callable[[ServiceView, int], None] = lambda service, times: None,
         settle: float = SETTLE,
     ) -> None:
         self._settle = settle
@@ -90,6 +99,7 @@ class Routing:
         self._budget = budget
         self._activators = activators
         self._lead = lead
+        self._on_contested = on_contested
         self._services: dict[Key, _Service] = {}
         self._due: set[Key] = set()
         self._later: set[Key] = set()
@@ -148,6 +158,8 @@ class Routing:
         for delta in deltas:
             known = self._services.setdefault(delta.key, _Service())
             known.view = delta.new if isinstance(delta, Changed) else None
+            if delta.old and delta.old.taken and known.view and not known.view.taken:
+                self._key_gone(known, known.view)
             self._seen(delta.key, known)
 
     def _slices_changed(self, deltas: Iterable[Delta[SliceView]]) -> None:
@@ -171,6 +183,16 @@ class Routing:
             self._services.pop(key, None)
         self._due.add(key)
         self._stir.set()
+
+    def _key_gone(self, known: _Service, service: ServiceView) -> None:
+        """The key is out of the selector: was that us?"""
+        if known.giving_back:
+            known.giving_back = False
+            return
+        known.contested += 1
+        truce = min(FIRST_TRUCE * 2.0 ** min(known.contested - 1, 20), LONGEST_TRUCE)
+        known.truce_until = self._clock.now() + truce
+        self._on_contested(service, known.contested)
 
     # --- what is written --------------------------------------------------------------------
 
@@ -223,6 +245,10 @@ class Routing:
             return None
         if isinstance(then, Wait):
             return None if since is None else max(0.01, self._settle - (now - since))
+        if then == SetKey(True) and now < known.truce_until:
+            known.waiting = f"somebody took the key out of its selector ({known.contested} times)"
+            return known.truce_until - now
+        known.giving_back = known.giving_back or then == SetKey(False)
         known.unseen = True
         try:
             await services.perform(self._client, service, known.slices, then, self._budget())

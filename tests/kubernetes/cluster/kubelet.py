@@ -191,8 +191,9 @@ class _Pod:
             failures += 1
             await asyncio.sleep(self._kubelet.restart_pause)
         await image.pull.wait()
-        command = [part.replace("{address}", self.address) for part in image.command]
         while True:
+            # Looked at each time: a test may mend an image.
+            command = [part.replace("{address}", self.address) for part in image.command]
             self.process = await asyncio.create_subprocess_exec(
                 *command, start_new_session=True, stdin=asyncio.subprocess.DEVNULL
             )

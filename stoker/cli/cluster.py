@@ -1,0 +1,192 @@
+"""``stoker cluster``: activator, autoscaler and Kubernetes platform in one process.
+
+What a person needs to try it, and what fits one small cluster: one process takes all
+requests. A second one waits for the lease and takes requests too, but decides nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Self
+
+import uvloop
+
+from activator.server import Activator
+from autoscaler.reconciler import Autoscaler
+from stoker import logs, settings
+from stoker.admin import Admin
+from stoker.admin_token import VARIABLE, AdminToken
+from stoker.cli.documents import Documents
+from stoker.cli.seen import Seen, seen
+from stoker.clock import SystemClock
+from stoker.exposition import Exposition
+from stoker.link import MemoryLink
+from stoker.platform import ModelWatcher, ReplicaWatcher, Unsubscribe
+from stoker.platforms.kubernetes.access import Access
+from stoker.platforms.kubernetes.client import Client
+from stoker.platforms.kubernetes.leadership import Election
+from stoker.platforms.kubernetes.lease import LeaseElection
+from stoker.platforms.kubernetes.platform import KubernetesPlatform
+from stoker.settings import ProcessConfig
+from stoker.settings.process_rows import LogFormat
+from stoker.telemetry import LOST_REPORTS, Reading
+from stoker.vocabulary import ModelKey
+
+log = logging.getLogger("stoker")
+
+LEASE = "stoker"
+
+
+def run_cluster(arguments: argparse.Namespace) -> int:
+    """Run until SIGINT or SIGTERM. Raises SettingsError, ListenError, PlatformError."""
+    overrides = {n: v for n in ("listen", "admin") if (v := getattr(arguments, n)) is not None}
+    process = settings.load(
+        "models: {}", "the environment", environ=os.environ, overrides=overrides
+    ).process
+    logs.set_up(process.log_level.value, as_json=process.log_format is LogFormat.JSON)
+    access = Access(arguments.kubeconfig, arguments.context)
+    return uvloop.run(_run(process, access, arguments.namespace))
+
+
+async def _run(process: ProcessConfig, access: Access, namespaces: Sequence[str]) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with (
+        await Client.connect(access) as client,
+        ClusterStoker(process, client, namespaces) as stoker,
+    ):
+        for listener, address in stoker.activator.addresses.items():
+            log.info("listening on %s%s", address, f" ({listener})" if listener else "")
+        log.info("admin on %s", stoker.admin.address)
+        await stop.wait()
+        log.info("stopping: letting requests finish")
+        if left := await stoker.activator.drain(process.drain_timeout):
+            log.warning("%d requests did not finish within drain-timeout", left)
+    log.info("stopped")
+    return 0
+
+
+class _Shown:
+    """The platform as ``Documents`` wants it: what pods print is in their logs."""
+
+    def __init__(self, platform: KubernetesPlatform) -> None:
+        self._platform = platform
+
+    def watch_models(self, watcher: ModelWatcher) -> Unsubscribe:
+        return self._platform.watch_models(watcher)
+
+    def watch_replicas(self, watcher: ReplicaWatcher) -> Unsubscribe:
+        return self._platform.watch_replicas(watcher)
+
+    def output(self, replica_id: str) -> str:
+        return ""
+
+    def pause(self, model: ModelKey) -> tuple[str, float] | None:
+        return None
+
+    def process_ids(self) -> Mapping[str, int]:
+        return {}
+
+
+class ClusterStoker:
+    """The whole of Stoker over a cluster. Use as an async context manager.
+
+    Entering raises ListenError, ApiError; leaving leaves every pod running.
+    """
+
+    def __init__(self, process: ProcessConfig, client: Client, namespaces: Sequence[str]) -> None:
+        self.clock = SystemClock()
+        self.link = MemoryLink()
+        self.election = LeaseElection(
+            client,
+            os.environ.get("POD_NAMESPACE") or next(iter(namespaces), "default"),
+            LEASE,
+            Election(f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}"),
+            clock=self.clock,
+            on_start=lambda: log.info("leading: decisions are made here"),
+            on_stop=lambda: log.warning("not leading: nothing is decided here"),
+        )
+        self.platform = KubernetesPlatform(
+            client, namespaces=namespaces, budget=self.election.left, clock=self.clock
+        )
+        self.autoscaler = Autoscaler(self.platform, self.clock, tick_interval=process.tick_interval)
+        self.activator = Activator(
+            process, self.platform, self.link, self.clock, eta=self.autoscaler.eta
+        )
+        self._documents = Documents(_Shown(self.platform), self.autoscaler, self.clock, self._seen)
+        self.admin = Admin(
+            process.admin,
+            Exposition(
+                [
+                    self.activator.reading_parts,
+                    self.autoscaler.reading_parts,
+                    self.platform.readings,
+                    self.election.readings,
+                    client.readings,
+                    self._readings,
+                ]
+            ),
+            self._documents.models,
+            self._explain,
+            self._ready,
+            token=AdminToken(process.admin_token_file, os.environ.get(VARIABLE, "")),
+            open_paths=process.admin_open_paths,
+        )
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            # The sockets first: a taken port must be said before anything is decided.
+            await self.admin.start()
+            stack.push_async_callback(self.admin.close)
+            stack.push_async_callback(self.platform.close)
+            await self.activator.start()
+            stack.push_async_callback(self.activator.close)
+            await self.platform.start()
+            self._documents.start()
+            self.election.start()
+            stack.push_async_callback(self.election.close)
+            self.link.attach(self.autoscaler)
+            stack.callback(self.link.attach, None)
+            await self.autoscaler.start()
+            stack.push_async_callback(self.autoscaler.close)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    # --- to see ---
+
+    def _ready(self) -> tuple[bool, str]:
+        if self.activator.leaving or self.activator.draining:
+            return False, "stopping"
+        return True, "leading" if self.election.leading else f"following {self.election.holder}"
+
+    def _seen(self, key: ModelKey) -> Seen | None:
+        model = self.activator.models.get(key)
+        return None if model is None else seen(model)
+
+    def _explain(self, name: str) -> dict[str, Any] | None:
+        key = self._documents.named(name)
+        state = None if key is None else self._documents.model(key)
+        if key is None or state is None:
+            return None
+        return {
+            "state": state,
+            "requests": self.activator.models[key].explain(self.clock.now()),
+            **self.autoscaler.explain(key),
+        }
+
+    def _readings(self) -> Iterator[Reading]:
+        yield Reading(LOST_REPORTS, ("report",), self.link.lost_reports)
+        yield Reading(LOST_REPORTS, ("poke",), self.link.lost_pokes)

@@ -1,0 +1,77 @@
+"""``stoker cluster`` as a person would start it, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from tests.kubernetes.cluster.kubelet import Kubelet
+from tests.kubernetes.conftest import Cluster
+from tests.kubernetes.test_wake import HOST, ask, create, replicas
+
+
+@asynccontextmanager
+async def command(cluster: Cluster, *more: str) -> AsyncIterator[tuple[str, str, list[str]]]:
+    """Where requests and questions go, and its log so far; ended with SIGTERM."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "stoker", "cluster", "--namespace", cluster.namespace),
+        *("--kubeconfig", cluster.access.kubeconfig),
+        *("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *more),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    lines: list[str] = []
+    found: dict[str, str] = {}
+    while len(found) < 2:
+        line = (await process.stderr.readline()).decode()
+        assert line, "".join(lines)
+        lines.append(line)
+        if match := re.search(r"(listening|admin) on (\S+)", line):
+            found[match[1]] = f"http://{match[2]}"
+    try:
+        yield found["listening"], found["admin"], lines
+    finally:
+        process.send_signal(signal.SIGTERM)
+        rest = (await process.communicate())[1].decode()
+        assert process.returncode == 0, "".join(lines) + rest
+        assert "Traceback" not in "".join(lines) + rest
+
+
+async def test_the_command_wakes_a_deployment_and_leaves_it_running(
+    cluster: Cluster, kubelet: Kubelet
+) -> None:
+    """Held, woken, answered; status and metrics tell of it; its end ends no pod."""
+    await create(cluster, kubelet, hosts=HOST, initial_scale="0")
+    async with command(cluster) as (url, admin, _), aiohttp.ClientSession() as session:
+        assert await ask(url) == (200, "ok")
+        async with session.get(f"{admin}/readyz") as answer:
+            assert (answer.status, (await answer.text()).strip()) == (200, "leading")
+        async with session.get(f"{admin}/api/models") as answer:
+            (model,) = (await answer.json())["models"]
+            assert (model["model"], model["phase"]) == (f"{cluster.namespace}/m", "ready")
+        async with session.get(f"{admin}/api/explain/{cluster.namespace}/m") as answer:
+            assert (await answer.json())["state"]["replicas"][0]["node"] == kubelet.node
+        async with session.get(f"{admin}/metrics") as answer:
+            text = await answer.text()
+        assert "stoker_leading 1.0" in text or "stoker_leading 1" in text
+        assert 'stoker_kubernetes_objects{resource="pods"} 1' in text
+    assert await replicas(cluster) == 1
+    lease = await cluster.client.get(cluster.path("leases", "stoker"))
+    assert lease["spec"]["holderIdentity"] == ""
+
+
+async def test_a_cluster_that_is_not_there_is_said(tmp_path: object) -> None:
+    """On one line, with exit code 1."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "stoker", "cluster", "--kubeconfig", f"{tmp_path}/none"),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said = (await process.communicate())[1].decode()
+    assert said.startswith(f"stoker: kubeconfig {tmp_path}/none: there is no such file")
+    assert (process.returncode, said.count("\n")) == (1, 1)
