@@ -22,7 +22,7 @@ def test_the_report_of_a_trace_draws(tmp_path: Path, capsys: pytest.CaptureFixtu
     path = real("AzureLLMInferenceTrace_code.csv") if PLACE.is_dir() else sample("azure_llm.csv")
     page = tmp_path / "report.html"
     code = cli.main(["simulate", path, "--jobs", "1", "--versus", "knative", "--html", str(page)])
-    assert (code, "settings as given" in capsys.readouterr().out) == (0, True)
+    assert (code, "answered" in capsys.readouterr().out) == (0, True)
     with browser(tmp_path / "profile") as tab:
         for width, height, scheme in ((360, 740, "dark"), (1280, 900, "light")):
             tab.open(page, width, height, scheme)
