@@ -37,6 +37,8 @@ from stoker.vocabulary import ModelKey, Phase, Poke, Replica, ScaleTo, StatRepor
 
 Progress = Callable[[float], None]
 """Told the virtual second that was reached, with each report of load."""
+Together = Callable[[float], float]
+"""Told when nothing is under way any more; says how long to go on, as others of the same run do."""
 
 NEVER: Final = math.inf
 FLUSH: Final = 65_536
@@ -145,7 +147,7 @@ class Loop:
 
     # --- from beginning to end ---
 
-    def run(self, progress: Progress | None = None) -> Result:
+    def run(self, progress: Progress | None = None, together: Together | None = None) -> Result:
         run = self.run_
         self.progress = progress
         self._control(0.0, 0.0)
@@ -155,6 +157,8 @@ class Loop:
         end = run.source.duration + run.after
         while self._under_way() and self.clock.time < end:
             self._stretch([], [], [], min(end, self.clock.time + 10.0))
+        if together is not None:
+            self._stretch([], [], [], max(self.clock.time, together(self.clock.time)))
         self.reporter_says(self.clock.time)
         self._flush()
         self._settle_busy(self.clock.time)

@@ -97,7 +97,10 @@ def parse_service(text: str) -> AnyService:
         return Recorded()
     call = re.fullmatch(r"tokens(?:\((.*)\))?", text, re.DOTALL)
     if call is None:
-        return Drawn(parse_draw(text))
+        try:
+            return Drawn(parse_draw(text))
+        except ValueError as error:
+            raise ValueError(str(error).replace(GRAMMAR, SERVICE_GRAMMAR)) from None
     values = {"prefill": 8000.0, "decode": 50.0, "batch": 2.0}
     for part in filter(None, (p.strip() for p in (call[1] or "").split(","))):
         key, _, value = (piece.strip() for piece in part.partition("="))

@@ -2,7 +2,9 @@
 
 Models meet only in what bounds all of them together (``max_queued_requests`` and bytes,
 ``Capacity``): a run with capacity is not divided, and the bounds on what is held hold in each
-process.
+process. Two pokes within 20 ms are decided upon together, in a running Stoker as well: with
+fewer models a decision may come that much earlier. All end at the same moment, when the last
+of them has nothing under way: until then every replica costs.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 
 from simulations.engine import Progress, Run, simulate
@@ -33,7 +35,7 @@ def simulate_in(jobs: int, run: Run, progress: Progress | None = None) -> Result
     context = multiprocessing.get_context("fork")
     pipes: dict[Connection, multiprocessing.process.BaseProcess] = {}
     for number in range(jobs):
-        ours, theirs = context.Pipe(duplex=False)
+        ours, theirs = context.Pipe()
         part = replace(run, only=models[number::jobs])
         process: multiprocessing.process.BaseProcess
         args = (theirs, [*pipes, ours], part)
@@ -49,6 +51,13 @@ def simulate_in(jobs: int, run: Run, progress: Progress | None = None) -> Result
             process.join()
 
 
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A shard has nothing under way from this second on, and waits for the others' ends."""
+
+    at: float
+
+
 def _work(pipe: Connection, inherited: Sequence[Connection], run: Run) -> None:
     """One shard. Ctrl-C is its parent's to act upon; a parent that is gone ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -62,9 +71,13 @@ def _work(pipe: Connection, inherited: Sequence[Connection], run: Run) -> None:
             said = second + SAID_EVERY
             pipe.send(second)
 
+    def together(second: float) -> float:
+        pipe.send(_Ended(second))
+        return float(pipe.recv())
+
     try:
-        pipe.send(simulate(run, say))
-    except BrokenPipeError:
+        pipe.send(simulate(run, say, together))
+    except (BrokenPipeError, EOFError):
         return
     except Exception as error:
         pipe.send(error)
@@ -74,6 +87,7 @@ def _gathered(
     pipes: dict[Connection, multiprocessing.process.BaseProcess], progress: Progress | None
 ) -> Result:
     reached = dict.fromkeys(pipes, 0.0)
+    ends: dict[Connection, float] = {}
     results: dict[Connection, Result] = {}
     while len(results) < len(pipes):
         for ready in wait([pipe for pipe in pipes if pipe not in results]):
@@ -89,6 +103,12 @@ def _gathered(
                 raise said
             if isinstance(said, Result):
                 results[ready] = said
+                continue
+            if isinstance(said, _Ended):
+                ends[ready] = said.at
+                if len(ends) == len(pipes):
+                    for pipe in pipes:
+                        pipe.send(max(ends.values()))
                 continue
             reached[ready] = said
             if progress is not None:

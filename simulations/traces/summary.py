@@ -111,12 +111,8 @@ def info(source: Source, most: int = MOST_LOOKED_AT) -> Summary:
         idle = known.idle()
         flow = _known(flow, known.arrivals, known, known.as_one(source.models[0]).idle()[0])
         flows = [_known(f, int(counts[k]), known, idle[k]) for f, k in zip(flows, top, strict=True)]
-    if flow.silence >= HUGE * source.duration and len(trace) > 1:
-        notices.append(
-            f"nothing arrives for {flow.silence:,.0f} s from {flow.silent_from:,.0f} s on,"
-            f" {flow.silence / source.duration:.0%} of the time; is a time wrong? --from and"
-            " --until cut a trace"
-        )
+    if len(trace) > 1:
+        notices += _remarked(flow.silence, flow.silent_from, source.duration)
     return Summary(
         arrivals=int(counts.sum()),
         duration=source.duration,
@@ -146,6 +142,26 @@ def _known(flow: Flow, arrivals: int, source: Windows, idle: NDArray[np.int64]) 
         silence=length if longer else flow.silence,
         silent_from=begin if longer else flow.silent_from,
     )
+
+
+def huge_gaps(trace: Trace) -> list[str]:
+    """A remark on its longest silence, if that is so long that a time may be wrong."""
+    if len(trace) < 2:
+        return []
+    silences = np.diff(np.concatenate([[0.0], trace.times, [trace.duration]]))
+    longest = int(silences.argmax())
+    since = float(trace.times[longest - 1]) if longest else 0.0
+    return _remarked(float(silences[longest]), since, trace.duration)
+
+
+def _remarked(silence: float, since: float, duration: float) -> list[str]:
+    if not duration or silence < HUGE * duration:
+        return []
+    return [
+        f"nothing arrives for {silence:,.0f} s from {since:,.0f} s on,"
+        f" {silence / duration:.0%} of the time; is a time wrong? --from and"
+        " --until cut a trace"
+    ]
 
 
 def flow_of(times: Floats, seconds: float) -> Flow:

@@ -167,11 +167,15 @@ def run_simulate(arguments: argparse.Namespace, out: TextIO) -> int:
     """Simulate, print the table, write the files. Raises TraceError, SettingsError and more."""
     from simulations.report import print_results, write_csv, write_html, write_json
     from simulations.shards import simulate_in
+    from simulations.trace import Trace
+    from simulations.traces.summary import huge_gaps
 
     if not 1 <= arguments.jobs <= 256:
         _wrong("--jobs", str(arguments.jobs), "is out of range", "[1, 256]")
     source = load(arguments)
     notices = dict.fromkeys(source.notices)
+    if isinstance(source.source, Trace):
+        notices |= dict.fromkeys(huge_gaps(source.source))
     wanted = list(runs(arguments, source, notices))
     for notice in notices:
         print(f"note: {notice}", file=sys.stderr)

@@ -178,6 +178,16 @@ def test_who_finds_no_room_is_pending_until_somebody_goes() -> None:
     assert last.phase_seconds[0] == (Phase.PENDING_NODE, 20.0)
 
 
+def test_room_that_comes_later_is_taken_at_once() -> None:
+    """Room for one, and for one more from 15 s on: the second begins then, the third waits."""
+    it = Watched(capacity=Capacity(replicas=1, later=((15.0, 1),)))
+    it.platform.scale_now(KEY, 3)
+    it.until(60.0)
+    second, third = (it.platform._watches.replicas[name] for name in ("m-2", "m-3"))
+    assert (second.phase, second.since) == (Phase.READY, 22.0)
+    assert (third.phase, third.since) == (Phase.PENDING_NODE, 0.0)
+
+
 def test_the_kth_start_takes_the_same_whatever_came_between() -> None:
     """Common random numbers: the second start of a model is drawn from its own stream."""
     from simulations.draws import Exponential

@@ -7,7 +7,7 @@ import pytest
 
 from simulations.trace import Trace
 from simulations.traces.generators import Shape, generated
-from simulations.traces.summary import info
+from simulations.traces.summary import huge_gaps, info
 from simulations.traces.windows import Windows, even
 from stoker.vocabulary import ModelKey
 
@@ -138,3 +138,17 @@ def test_windows_are_counted_in_full_and_looked_at_in_part() -> None:
     assert whole.busiest[0][1].idle[0] == pytest.approx(0.394, abs=0.002)
     none = info(even((A,), 1.0, 0, (np.zeros(0, np.int32),) * 2 + (np.zeros(0),), seed=0))
     assert (none.arrivals, none.bars) == (0, ())
+
+
+def test_a_huge_gap_is_remarked() -> None:
+    """Of 100 s: 60 without arrivals, also before the first; not 20, and not of no time at all."""
+
+    def said(*times: float, seconds: float = 100.0) -> list[str]:
+        return huge_gaps(Trace((A,), np.array(times), np.zeros(len(times), np.int32), seconds))
+
+    (between,) = said(0, 20, 80, 100)
+    assert between.startswith("nothing arrives for 60 s from 20 s on, 60% of the time;")
+    (before,) = said(60, 80, 100)
+    assert before.startswith("nothing arrives for 60 s from 0 s on")
+    assert said(0, 20, 40, 60, 80, 100) == said(50) == said(0, 0, seconds=0.0) == []
+    assert info(Trace((A,), np.zeros(2), np.zeros(2, np.int32), 0.0)).notices == ()

@@ -1,0 +1,1 @@
+"""Whole comparisons that need no trace: ``python -m simulations.scenarios NAME``."""
