@@ -81,7 +81,8 @@ def add_world(parser: argparse.ArgumentParser) -> None:
         "--start",
         metavar="STEPS",
         default=START,
-        help=f"how long a start takes: 30s, or by steps ({START})",
+        help=f"how long a start takes: 30s, by steps ({START}), or learned:HOST:PORT, as the"
+        " Stoker with that admin address has seen it",
     )
     parser.add_argument(
         "--price", metavar="DOLLARS", type=float, default=1.0, help="of a replica and hour (1.0)"
@@ -142,9 +143,17 @@ def world_of(arguments: argparse.Namespace, source: Loaded) -> World:
     else:
         service = _read("--service", arguments.service, parse_service)
     timeout = _read("--timeout", arguments.timeout or "0", parse_duration)
+    learned = {}
+    kind, colon, admin = arguments.start.partition(":")
+    if kind.strip() == "learned" and colon:
+        from stoker.cli.learned import learned_start
+
+        start, learned["start"] = learned_start(admin.strip(), source.models)
+    else:
+        start = _read("--start", arguments.start, parse_start)
     return World(
         service,
-        _read("--start", arguments.start, parse_start),
+        start,
         Failures(
             None
             if arguments.crash_after is None
@@ -160,6 +169,7 @@ def world_of(arguments: argparse.Namespace, source: Loaded) -> World:
             arguments.replicas_per_node,
         ),
         Capacity(arguments.room),
+        learned=learned,
     )
 
 
