@@ -22,24 +22,22 @@ from stoker.vocabulary import ModelSpec, ScalingConfig, ServingConfig
 MODELS = 20_000
 RATE = 50.0
 """Requests per second of all models, on average over the day."""
-HOURS = 4.0
-"""Simulated: the day goes by six times as fast, so that it has its low and its peak."""
+HOURS = 1.0
+"""Simulated: the day goes by 24 times as fast, so that it has its low and its peak."""
 SERVICE = "lognormal(mean=400ms, cv=1)"
 START = "schedule=1s, start=lognormal(mean=6s, cv=0.3)"
 SLOTS = 4
 PER_NODE = 8
 NODE_HOUR = 8.0
-RETENTIONS = (0.0, 300.0, 900.0)
-"""Seconds for which the last replica is kept: three runs."""
+RETENTIONS = (0.0, 300.0)
+"""Seconds for which the last replica is kept: a run each."""
 
 
 def run(simulate: Simulate, *, small: bool = False) -> Outcome:
     """``small``: 500 models, 20 minutes."""
     models, hours = (500, 1 / 3) if small else (MODELS, HOURS)
     source = arrivals(models, RATE * models / MODELS, 3600 * hours)
-    results = [
-        simulate(run_of(source, kept), None) for kept in (RETENTIONS[:2] if small else RETENTIONS)
-    ]
+    results = [simulate(run_of(source, kept), None) for kept in RETENTIONS]
     rows = tuple(_row(result, models) for result in results)
     return Outcome(
         f"{models:,} models, mostly asleep",

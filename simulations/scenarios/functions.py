@@ -13,7 +13,7 @@ from math import ceil, exp, log
 
 import numpy as np
 
-from simulations.draws import Constant, Lognormal, shown
+from simulations.draws import Constant, Lognormal
 from simulations.engine import Run
 from simulations.result import Result
 from simulations.scenarios.outcome import Figures, Outcome, Simulate
@@ -27,7 +27,7 @@ RATES = (0.01, 0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 SPREAD = 0.2
 """The CV of service times."""
 WARM_UP = 120.0
-"""Seconds until instances are there, not counted: this is about what goes on from then on."""
+"""Seconds not counted: this is about what goes on when instances are there."""
 MODEL = ModelKey("default", "service")
 PER_REQUEST = 0.20e-6
 PER_GB_SECOND = 1.66667e-5
@@ -73,7 +73,7 @@ def run(simulate: Simulate, *, small: bool = False) -> Outcome:
             rows.append(_row(rate, ours, per_million))
             if rate == rates[-1]:
                 shown_runs += list(ours.values())
-        tables.append(Figures(f"Requests of {shown(service)}", HEADINGS, tuple(rows)))
+        tables.append(Figures(f"Requests of {_ms(service)}", HEADINGS, tuple(rows)))
         notes.append(_even(service, rates, costs))
     return Outcome("Containers or functions", tuple(tables), (*notes, *_notes()), shown_runs)
 
@@ -84,20 +84,22 @@ def arrivals(rate: float, share: float) -> Trace:
     """
     counted = min(21_600.0, max(300.0, 20_000 / rate)) * share
     count = int(rate * (WARM_UP + counted)) + 1
-    times = np.cumsum(np.random.default_rng(1).exponential(1 / rate, count))
+    # Not before the first instances are there: what would queue until then is none of this.
+    times = 3 * CONTAINER.start + np.cumsum(np.random.default_rng(1).exponential(1 / rate, count))
     return Trace((MODEL,), times, np.zeros(count, np.int32), float(times[-1]))
 
 
 def run_of(kind: Kind, service: float, source: Trace, rate: float) -> Run:
-    """One slot per instance either way."""
+    """One slot per instance either way, and as many of them at first as are needed: a queue from
+    a start together would call for instances that nobody needs afterwards.
+    """
     spec = ModelSpec(
         MODEL,
         scaling=ScalingConfig(
             target=kind.utilisation,
             capacity=1.0,
-            initial_scale=0,
+            initial_scale=max(1, ceil(rate * service / kind.utilisation)),
             scale_to_zero_pod_retention_period=kind.retention,
-            scale_down_delay=kind.retention,
         ),
         serving=ServingConfig(container_concurrency=1, queue_requests=100_000),
     )
@@ -110,7 +112,7 @@ def run_of(kind: Kind, service: float, source: Trace, rate: float) -> Run:
         source,
         {MODEL: spec},
         world,
-        label=f"{kind.name}, {shown(service)}",
+        label=f"{kind.name}, {_ms(service)}",
         trace=f"{len(source):,} requests, {rate:g}/s",
         max_queued_requests=100_000,
         warm_up=min(WARM_UP, source.duration / 2),
@@ -134,11 +136,15 @@ HEADINGS = (
 def _row(rate: float, ours: dict[Kind, Result], costs: tuple[float, float]) -> tuple[str, ...]:
     cells = [f"{rate:g}"]
     for result, cost in zip(ours.values(), costs, strict=True):
-        p50, p99 = (shown(round(result.latencies.percentile(p), 4)) for p in (50, 99))
+        p50, p99 = (_ms(result.latencies.percentile(p)) for p in (50, 99))
         cells += [p50, p99, f"{100 * result.totals.cold_share:.2g} %", f"{cost:.3g}"]
     slow = [result.latencies.percentile(99) for result in ours.values()]
     same = abs(slow[0] - slow[1]) <= 0.05 * max(slow)
     return (*cells, "–" if same else _winner(slow), _winner(costs))
+
+
+def _ms(seconds: float) -> str:
+    return f"{round(1000 * seconds, 1):g} ms"
 
 
 def _winner(values: Sequence[float]) -> str:
@@ -153,9 +159,9 @@ def _even(service: float, rates: Sequence[float], costs: Sequence[tuple[float, f
         if before > 0 >= after:
             share = before / (before - after)
             rate = exp(log(rates[place]) + share * log(rates[place + 1] / rates[place]))
-            return f"requests of {shown(service)}: a container is cheaper from {rate:.2g}/s on"
+            return f"requests of {_ms(service)}: a container is cheaper from {rate:.2g}/s on"
     winner = CONTAINER.name if ratios[0] <= 0 else FUNCTION.name
-    return f"requests of {shown(service)}: a {winner} is cheaper at all these rates"
+    return f"requests of {_ms(service)}: a {winner} is cheaper at all these rates"
 
 
 def _notes() -> tuple[str, ...]:

@@ -97,9 +97,9 @@ def test_what_functions_cost() -> None:
     assert functions.invoiced(0.0999) == pytest.approx(0.2 + 1e6 * 0.1004 * 2 * 1.66667e-5)
     assert functions.invoiced(0.0001) == pytest.approx(0.2 + 1e6 * 0.001 * 2 * 1.66667e-5)
     between = functions._even(1.0, (1.0, 4.0), [(1.0, 2.0), (1.0, 0.5)])
-    assert between == "requests of 1s: a container is cheaper from 2/s on"
+    assert between == "requests of 1000 ms: a container is cheaper from 2/s on"
     always = functions._even(1.0, (1.0, 2.0), [(1.0, 0.5), (1.0, 0.4)])
-    assert always == "requests of 1s: a container is cheaper at all these rates"
+    assert always == "requests of 1000 ms: a container is cheaper at all these rates"
     assert "a function is cheaper at all" in functions._even(1.0, (1.0, 2.0), [(1, 3), (1, 2)])
 
 
@@ -112,8 +112,8 @@ def test_functions_are_cheaper_until_they_are_busy() -> None:
         assert (winners[0], winners[-1]) == ("function", "container")
         dollars = [float(row[8]) for row in table.rows]
         assert dollars == sorted(dollars, reverse=True)
-    assert "requests of 26ms: a container is cheaper from " in told.notes[0]
-    assert "requests of 1.6ms: a container is cheaper from " in told.notes[1]
+    assert "requests of 26 ms: a container is cheaper from " in told.notes[0]
+    assert "requests of 1.6 ms: a container is cheaper from " in told.notes[1]
 
 
 @pytest.mark.long
