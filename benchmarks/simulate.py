@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     brains(report, *((200_000, 2) if args.quick else (1_000_000, 5)))
     queues(report, *((40_000, 3) if args.quick else (200_000, 5)))
-    rough(report, *((256, 8, 600) if args.quick else (512, 16, 3600)))
+    rough(report, *((1024, 8, 1200) if args.quick else (1024, 8, 14_400)))
     long(report, QUICK_SHARE if args.quick else 1.0)
     return report.finish(args)
 

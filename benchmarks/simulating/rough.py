@@ -27,19 +27,27 @@ class Flow(NamedTuple):
         return self.ticks / self.seconds
 
 
+WINDOWS = (6.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0)
+"""Stable windows to try; the panic window is a tenth of each."""
+
+
 def configurations(count: int) -> list[ScalingConfig]:
-    """A grid over what matters most: targets, windows, retention."""
+    """A sample of what matters most: targets, windows, retention."""
     rng = np.random.default_rng(1)
-    return [
-        ScalingConfig(
-            target=float(rng.uniform(2, 8)),
-            capacity=8.0,
-            initial_scale=0,
-            stable_window=float(rng.integers(6, 120)),
-            scale_to_zero_pod_retention_period=float(rng.integers(0, 300)),
+    made = []
+    for _ in range(count):
+        stable = float(rng.choice(WINDOWS))
+        made.append(
+            ScalingConfig(
+                target=float(rng.uniform(2, 8)),
+                capacity=8.0,
+                initial_scale=0,
+                stable_window=stable,
+                panic_window=max(1.0, round(stable / 10)),
+                scale_to_zero_pod_retention_period=float(rng.integers(0, 300)),
+            )
         )
-        for _ in range(count)
-    ]
+    return made
 
 
 def fluid(count: int, parts: int, seconds: int) -> Flow:
