@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from simulations.loop import Loop, Progress, Together
 from simulations.result import Result
 from simulations.run import Run
@@ -12,5 +14,15 @@ __all__ = ["Progress", "Run", "Together", "simulate"]
 def simulate(
     run: Run, progress: Progress | None = None, together: Together | None = None
 ) -> Result:
-    """Run it. Deterministic: the same run gives the same result, whatever the machine."""
-    return Loop(run).run(progress, together)
+    """Run it. Deterministic: the same run gives the same result, whatever the machine.
+
+    The process's collector of cyclic garbage is paused meanwhile: requests are objects by the
+    million without a cycle among them, and looking for one took a tenth of the time.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return Loop(run).run(progress, together)
+    finally:
+        if collecting:
+            gc.enable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from typing import Any
@@ -487,3 +488,20 @@ def test_many_models_mostly_asleep() -> None:
     result = run(source, *(spec(key) for key in models))
     assert result.totals.answered == 300
     assert result.totals.activations > 100
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_the_collector_is_left_as_it_was(collecting: bool) -> None:
+    """It is paused while a run goes on, also one that fails, and no longer."""
+    seen: list[bool] = []
+    before = gc.isenabled()
+    try:
+        (gc.enable if collecting else gc.disable)()
+        simulate(Run(trace(1.0), {M: spec()}, world()), lambda _: seen.append(gc.isenabled()))
+        assert gc.isenabled() is collecting
+        with pytest.raises(ZeroDivisionError):
+            simulate(Run(trace(1.0), {M: spec()}, world()), lambda _: 1 // 0)  # type: ignore[arg-type]
+        assert gc.isenabled() is collecting
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert not any(seen)
