@@ -16,8 +16,10 @@ from statistics import median
 
 from benchmarks.common import Report, arguments, ratio, run
 from benchmarks.simulating.engine import full_brain, queue, simpy_queue
-from benchmarks.simulating.many import ARRIVALS, DAYS, SERVEGEN, fortnight, windows
+from benchmarks.simulating.many import ARRIVALS, DAYS, SERVEGEN, Long, fortnight, windows
 from benchmarks.simulating.rough import fluid
+
+__all__ = ["Long", "main"]
 
 BRAIN_LIMIT, SIMPY_LIMIT, FLUID_LIMIT, LONG_LIMIT = 150_000.0, 4.0, 5_000_000.0, 15.0
 QUICK_SHARE = 0.0005
