@@ -46,7 +46,7 @@ def test_too_few_descriptors_are_told() -> None:
 
 
 async def test_the_gate_server_fails_when_its_limit_is_passed(tmp_path: Path) -> None:
-    """The proof rests on it: two at once in a server for one, and it fails from then on."""
+    """The proof rests on it: several at once in a server for one, and it fails from then on."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     (port,) = free_ports(1)
@@ -56,7 +56,8 @@ async def test_the_gate_server_fails_when_its_limit_is_passed(tmp_path: Path) ->
         await asyncio.to_thread(holds.open_gate, gate)
         await asyncio.to_thread(wait_until, lambda: accepts(port), "the server behind the gate")
         request = request_bytes("any", 10)
-        for together, statuses in ((1, {200}), (2, {500}), (1, {500})):
+        # Sixteen, because the first may be answered (2 ms) before the next is connected.
+        for together, status in ((1, 200), (16, 500), (1, 500)):
             holders = await hold(port, request, together)
             await asyncio.gather(*(holder.done for holder in holders))
-            assert {holder.status for holder in holders} == statuses
+            assert holders[-1].status == status

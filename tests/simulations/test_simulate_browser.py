@@ -11,8 +11,10 @@ from tests.simulations.browser import browser
 from tests.simulations.traces.real import PLACE, real, sample
 
 MEASURE = (Path(__file__).parent / "measure.js").read_text()
-FIGURES = 13
-"""Pictures of two runs side by side."""
+FIGURES = 15 if PLACE.is_dir() else 13
+"""Pictures of two runs side by side. What is the same in both is drawn once: on the sample, that
+holds for replicas and for load, on the real trace for arrivals alone.
+"""
 
 
 def test_the_report_of_a_trace_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

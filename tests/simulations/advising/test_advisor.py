@@ -88,8 +88,9 @@ def test_when_nothing_will_do() -> None:
     assert document(advice)["best"] is None
 
 
-def test_it_is_told_in_words_and_as_json(seldom: Advice) -> None:
+def test_it_is_told_in_words_and_as_json(seldom: Advice, monkeypatch: pytest.MonkeyPatch) -> None:
     """The verdict first, every way, the rates, and all that was assumed."""
+    monkeypatch.setenv("COLUMNS", "200")  # or words would be broken off wherever lines end
     out = io.StringIO()
     print_advice(seldom, out)
     text = out.getvalue()
