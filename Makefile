@@ -110,7 +110,7 @@ format: $(VENV)/test ## ruff: rewrite in place
 
 # --- now and then ---
 
-BENCHMARKS := decider wake proxy holds chaos fidelity simulate tuned
+BENCHMARKS := decider wake proxy holds chaos fidelity simulate
 
 peers: $(VENV)/bench ## what benchmarks compare with: nginx, HAProxy, Envoy, Go; and what loads them
 	$(call debian,nginx haproxy wrk h2load,nginx-light haproxy wrk nghttp2-client)
