@@ -9,7 +9,7 @@ PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check
 PYTEST_ARGS ?=
 # Test files are run by so many processes at once.
-JOBS ?= 3
+JOBS ?= 2
 NOT_LONG := -m "not long"
 
 .DEFAULT_GOAL := help

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from statistics import median
@@ -28,16 +29,23 @@ QUICK_SHARE = 0.0005
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status."""
-    args = arguments(str(__doc__).splitlines()[0], argv=argv)
+    args = arguments(str(__doc__).splitlines()[0], add_share, argv)
     report = Report(
         "Simulator: requests per second of wall time",
         ["what", "requests", "seconds", "requests/s", "× SimPy", "decisions", "mean wait ms"],
     )
-    brains(report, *((200_000, 2) if args.quick else (1_000_000, 5)))
+    brains(report, *((200_000, 2) if args.quick else (1_000_000, 3)))
     queues(report, *((40_000, 3) if args.quick else (200_000, 5)))
     rough(report, *((1024, 8, 1200) if args.quick else (1024, 8, 14_400)))
-    long(report, QUICK_SHARE if args.quick else 1.0)
+    long(report, args.share or (QUICK_SHARE if args.quick else 1.0))
     return report.finish(args)
+
+
+def add_share(parser: argparse.ArgumentParser) -> None:
+    """How much of the long part to run."""
+    parser.add_argument(
+        "--share", metavar="S", type=float, help="of the fourteen days, for the long part (1)"
+    )
 
 
 def brains(report: Report, requests: int, rounds: int) -> None:

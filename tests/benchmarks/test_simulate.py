@@ -41,7 +41,9 @@ def test_it_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A figure for each promise; what is not there is named."""
     file = tmp_path / "figures.json"
     monkeypatch.setattr(
-        simulate, "arguments", lambda *_, **__: argparse.Namespace(json=file, quick=True)
+        simulate,
+        "arguments",
+        lambda *_, **__: argparse.Namespace(json=file, quick=True, share=None),
     )
     monkeypatch.setattr(simulate, "full_brain", lambda n: Speed(n, 1.0, 5, 0.1))
     monkeypatch.setattr(simulate, "queue", lambda n, seed: Speed(n, 1.0, 5, 0.1))
