@@ -282,7 +282,12 @@ class Handover:
                 for member in self._up
                 if member not in replica.free
             ]
-        if not replica.wanted:
+        if claim is Claim.OPEN:
+            # All use it without asking from here on: what was permitted and counted is void, and
+            # whoever wants it alone afterwards has to ask everybody again.
+            replica.free.clear()
+            replica.tails.clear()
+        elif not replica.wanted:
             # Once it is another's, whom we have not seen may have it from there.
             for lost in [lost for lost in replica.tails if not lost.epoch]:
                 del replica.tails[lost]

@@ -117,6 +117,27 @@ def test_who_wants_it_keeps_the_question() -> None:
         assert desk.allowed() == 0
 
 
+def test_who_had_no_limit_asks_anew() -> None:
+    """While all used the replica unasked, what they had permitted and reported became void."""
+    for wanted in (Claim.OWNED, Claim.CLOSING):
+        desk = Desk("b", "c", fresh=True)
+        desk.up("b")
+        desk.up("c")
+        desk.claim(Claim.OWNED)
+        desk.hear("b", "free", "r", 1, 0)
+        desk.hear("c", "free", "r", 1, 0)
+        desk.handover.lost("c", NOW)
+        assert desk.allowed() == 10
+        desk.claim(Claim.OPEN)
+        # b sends two requests; so may c, which is out of sight.
+        assert desk.claim(wanted) == [("ask", "r", 2, 0)]
+        assert desk.allowed() == 0
+        assert desk.hear("b", "left", "r", 0, 0) == []
+        desk.hear("b", "free", "r", 2, 2)
+        assert desk.handover.waits("r", NOW) == ("c", NOW + EXPIRY)
+        assert desk.handover.elsewhere("r", NOW) == 2
+
+
 def test_what_answers_an_older_question_is_not_used() -> None:
     """Both asked, both gave up and gave way, both want it again: neither has it unasked."""
     desk = Desk("b", fresh=True)

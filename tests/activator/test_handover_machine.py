@@ -36,6 +36,8 @@ class Node:
     in_flight: Counter[str] = field(default_factory=Counter)
     up: dict[str, Wire] = field(default_factory=dict)
     leaving: bool = False
+    # Replicas that have no limit, as far as it has heard.
+    open: set[str] = field(default_factory=set)
     handover: Handover = field(init=False)
 
     def allowance(self, replica: str, now: float) -> int:
@@ -67,6 +69,7 @@ class Members(RuleBasedStateMachine):
         self.apart: dict[frozenset[str], float] = {}
         self.ghosts: list[tuple[str, float]] = []
         self.replicas: list[str] = []
+        self.open: set[str] = set()
         for name in NAMES[:3]:
             self._start(name, fresh=True)
         for number in range(2):
@@ -89,6 +92,9 @@ class Members(RuleBasedStateMachine):
         node.handover.set_members(NAMES if not fresh else NAMES[:3], self.now)
         for replica in self.replicas:
             node.handover.learn(replica, self.now, starting=False)
+        for replica in sorted(self.open):
+            node.handover.claim(replica, Claim.OPEN, self.now)
+            node.open.add(replica)
         for other in self.nodes.values():
             self.apart[frozenset((name, other.name))] = self.now
         self.nodes[name] = node
@@ -208,14 +214,57 @@ class Members(RuleBasedStateMachine):
         node = self.nodes.get(name)
         if node is not None and not node.leaving:
             replica = self.replicas[which % len(self.replicas)]
+            if replica not in self.open:
+                self._act(node, node.handover.claim(replica, claim, self.now))
+
+    @rule(which=st.integers(0, 5), counts=st.lists(st.integers(0, LIMIT), min_size=4, max_size=4))
+    def lift_limit(self, which: int, counts: list[int]) -> None:
+        """A replica has no limit any more: all hear of it, and use it as they like."""
+        replica = self.replicas[which % len(self.replicas)]
+        self.open.add(replica)
+        for node, count in zip(self.nodes.values(), counts, strict=False):
+            if not node.leaving:
+                node.open.add(replica)
+                self._act(node, node.handover.claim(replica, Claim.OPEN, self.now))
+                node.in_flight[replica] += count
+
+    @precondition(lambda self: self.open)
+    @rule(
+        name=st.sampled_from(NAMES),
+        claim=st.sampled_from([Claim.NONE, Claim.OWNED, Claim.CLOSING]),
+    )
+    def limit_again(self, name: str, claim: Claim) -> None:
+        """A member hears that there is a limit again; the others do later."""
+        if name in self.nodes:
+            self._limit_again(self.nodes[name], claim)
+        self.open = {r for r in self.open if any(r in n.open for n in self.nodes.values())}
+
+    def _limit_again(self, node: Node, claim: Claim) -> None:
+        for replica in sorted(node.open):
+            node.open.discard(replica)
             self._act(node, node.handover.claim(replica, claim, self.now))
+
+    @rule(
+        name=st.sampled_from(NAMES),
+        which=st.integers(0, 5),
+        counts=st.lists(st.integers(0, LIMIT), min_size=4, max_size=4),
+    )
+    def lift_for_a_while(self, name: str, which: int, counts: list[int]) -> None:
+        """A limit is lifted and set again, with one owner whom all agree on before and after."""
+        self.hand_over(name, which, settled=True)
+        self.lift_limit(which, counts)
+        for node in list(self.nodes.values()):
+            self._limit_again(node, Claim.OWNED if node.name == name else Claim.NONE)
+        self.open.clear()
 
     @rule(name=st.sampled_from(NAMES), which=st.integers(0, 5), settled=st.booleans())
     def hand_over(self, name: str, which: int, settled: bool) -> None:
         """All agree on who is to have a replica; with ``settled`` that one gets it at once."""
         replica = self.replicas[which % len(self.replicas)]
         if name in self.nodes:
+            self.open.discard(replica)
             for node in self.nodes.values():
+                node.open.discard(replica)
                 claim = Claim.OWNED if node.name == name else Claim.NONE
                 self._act(node, node.handover.claim(replica, claim, self.now))
         if settled:
@@ -252,6 +301,7 @@ class Members(RuleBasedStateMachine):
         if node is None:
             return
         node.leaving = True
+        node.open.clear()
         for replica in self.replicas:
             self._act(node, node.handover.claim(replica, Claim.NONE, self.now))
         if not any(node.in_flight.values()):
@@ -304,9 +354,10 @@ class Members(RuleBasedStateMachine):
         for replica in self.replicas:
             for node in self.nodes.values():
                 free = node.allowance(replica, self.now) - node.in_flight[replica]
-                node.in_flight[replica] += max(free, 0)
-            load = {node.name: node.in_flight[replica] for node in self.nodes.values()}
-            assert self._load(replica) <= LIMIT, f"{replica}: {load}, {self.ghosts}"
+                if free > 0:
+                    node.in_flight[replica] += free
+                    load = {other.name: other.in_flight[replica] for other in self.nodes.values()}
+                    assert self._load(replica) <= LIMIT, f"{replica}: {load}, {self.ghosts}"
 
     def teardown(self) -> None:
         """In the end one member that wants everything gets everything."""
@@ -315,6 +366,9 @@ class Members(RuleBasedStateMachine):
         if not self.nodes:
             self._start("a")
         first, *others = self.nodes.values()
+        for node in self.nodes.values():
+            # What came in without a limit is more than the rounds below would end.
+            node.in_flight = Counter({r: min(c, LIMIT) for r, c in node.in_flight.items()})
         for node in others:
             for replica in self.replicas:
                 self._act(node, node.handover.claim(replica, Claim.NONE, self.now))
