@@ -55,6 +55,16 @@ async def drain(activator: Activator, timeout: float, delay: float = 0.0) -> int
     return len(activator.connections)
 
 
+async def count_all(activator: Activator) -> None:
+    """Wait until all that is over is counted, for whoever is told the last counts afterwards:
+    of a tunnel it may take some seconds to learn whether its replica had died.
+    """
+    while True:
+        if not activator.has_undecided_tunnels():
+            return
+        await asyncio.sleep(CHECK_SECONDS)
+
+
 async def stop_accepting(activator: Activator) -> None:
     """Let nobody new in, and take everybody whose connection was complete before."""
     queues = []

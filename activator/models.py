@@ -93,6 +93,10 @@ class Model:
             self._tunnels = TunnelCounts()
         return self._tunnels
 
+    def has_undecided_tunnels(self, now: float) -> bool:
+        """Whether one that is over has yet to be counted, as soon as is known how it ended."""
+        return self._tunnels is not None and self._tunnels.undecided(now)
+
     def replica_crashed(self, replica_id: str, now: float) -> None:
         """It ended otherwise than by being stopped."""
         if self._tunnels is not None:

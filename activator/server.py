@@ -269,6 +269,12 @@ class Activator:
         """
         return await drain(self, timeout, self.process.drain_delay)
 
+    def has_undecided_tunnels(self) -> bool:
+        """Whether a tunnel that is over has yet to be counted; for FATE_SECONDS at most."""
+        now = self.clock.now()
+        models = (*self.models.values(), *self._removed)
+        return any(model.has_undecided_tunnels(now) for model in models)
+
     def listening(self) -> list[tuple[Listening, str]]:
         """What accepts connections now, and the name of its listener."""
         return [(server, name) for server, name in self._servers.items() if server.sockets]

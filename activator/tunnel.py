@@ -105,6 +105,11 @@ class TunnelCounts:
                 break
             del self._crashed[replica_id]
 
+    def undecided(self, now: float) -> bool:
+        """Whether a tunnel that is over has yet to be counted."""
+        self.settle(now)
+        return bool(self._undecided)
+
     def readings(self, model: str, now: float) -> Iterator[Reading]:
         """The metrics now. Bytes are those of tunnels that have ended."""
         self.settle(now)

@@ -22,7 +22,7 @@ import uvloop
 
 from activator.arrivals import Tap
 from activator.cluster import Cluster
-from activator.drain import drain
+from activator.drain import count_all, drain
 from activator.server import Activator, Listening
 from autoscaler.census import Census
 from stoker.cli import worker_logs
@@ -196,7 +196,10 @@ class Worker:
         queues, self._queues = self._queues, {}
         for sock in queues.values():
             sock.close()
-        return await drain(activator, ORPHANED_SECONDS if end is None else end.timeout)
+        left = await drain(activator, ORPHANED_SECONDS if end is None else end.timeout)
+        if end is not None and not end.stopping:
+            await count_all(activator)
+        return left
 
     def _orphaned(self) -> None:
         if not self._end.done():

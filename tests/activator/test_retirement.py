@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from activator.drain import drain
-from tests.activator.world import Gate, World, get, post, until
+from activator.drain import count_all, drain
+from activator.tunnel import FATE_SECONDS, Ending
+from tests.activator.test_tunnel import SWITCH, switched
+from tests.activator.world import Asked, Gate, World, get, post, until
 
 
 async def retiring(world: World) -> asyncio.Task[int]:
@@ -47,3 +49,33 @@ async def test_ready_is_still_said(world: World) -> None:
     ending = await retiring(world)
     assert (await client.ask(get("/v2/health/ready", "x"))).status == 200
     assert await ending == 0
+
+
+async def test_all_that_is_over_is_counted_at_the_end(world: World) -> None:
+    """A tunnel whose replica ended it is no longer there to be counted later: it is known first
+    whether the replica had died, or that nobody says so.
+    """
+    await world.start()
+
+    async def script(asked: Asked) -> None:
+        await asked.send(SWITCH)
+        asked.close()
+
+    replica = await world.replica(script)
+    for told, counted in ((True, Ending.REPLICA_LOST), (False, Ending.DONE)):
+        client = await switched(world)
+        assert await client.at_end()
+        client.close()
+        await until(lambda: not world.activator.tunnels)
+        before = world.model.tunnel_counts().endings[counted]
+        counting = asyncio.create_task(count_all(world.activator))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not counting.done()
+        if told:
+            world.platform.fail(replica.id, "exited with code -9")
+            replica = await world.replica(script)
+        else:
+            world.clock.jump(FATE_SECONDS)
+        await counting
+        assert world.model.tunnel_counts().endings[counted] == before + 1
