@@ -14,7 +14,6 @@ from stoker.errors import CertificateError, Problem, SettingsError
 from stoker.quantities import format_duration
 from stoker.settings import LocalConfig
 from stoker.settings.configmap import is_configmap, load_configmap
-from stoker.settings.resolve import contradictions, model_values
 from stoker.vocabulary import Metric, ModelSpec
 
 OK, WRONG, MISSING = 0, 1, 2
@@ -70,13 +69,10 @@ def _configmap(path: str) -> list[str] | None:
         return None  # told of in the words for settings files
     if not is_configmap(text):
         return None
-    values, notices = load_configmap(text, path)
-    problems = contradictions(model_values(values))
-    if problems:
-        raise SettingsError(path, [p._replace(where=f"data.{p.where}") for p in problems])
-    count = len(values)
+    settings = load_configmap(text, path)
+    count = len(settings.models) + len(settings.processes)
     lines = [f"{path}: a ConfigMap with {count} setting{'s' if count != 1 else ''}, nothing wrong"]
-    return lines + [f"note: {notice}" for notice in notices]
+    return lines + [f"note: {notice}" for notice in settings.notices]
 
 
 def summary(path: str, config: LocalConfig) -> list[str]:

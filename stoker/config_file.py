@@ -169,9 +169,10 @@ class ConfigFile:
                     _log.exception("a change of %s could not be applied", self.path)
 
     def readings(self) -> Iterable[telemetry.Reading]:
-        """How often the file was read anew, by outcome."""
+        """How often the file was read anew, by outcome; whether it is refused now."""
         for outcome, count in self._reloads.items():
             yield telemetry.Reading(telemetry.CONFIG_RELOADS, (outcome,), count)
+        yield telemetry.Reading(telemetry.CONFIG_REFUSED, (), float(self._error is not None))
 
     def _read(self) -> bytes:
         try:

@@ -42,6 +42,11 @@ is wrong is refused as a whole, with the key, its value and what is allowed, and
 settings stay in force; so they do when the file is deleted. A model's replicas are replaced when
 how they are launched changes. Process settings marked *restart* take effect at the next start.
 
+In a cluster the ConfigMap `stoker-config` holds what stands under `defaults:` here, annotations
+what a model's own block does; see [kubernetes.md](kubernetes.md). Process settings that are not
+marked *restart* may stand in the ConfigMap too, under variables and command line, but for
+`drain-timeout`, which means the models' there, and `peers`.
+
 Durations are written as in Go, from large to small units: `250ms`, `90s`, `1m30s`, `1h`. Sizes
 as in Kubernetes: `512`, `64Ki`, `100M`, `1Gi`. Every value may be quoted, so the data of a
 Knative `config-autoscaler` ConfigMap can be pasted under `defaults:`. `yes`, `on` and the like

@@ -331,7 +331,15 @@ WORKER_CONNECTIONS = MetricSpec(
 
 # settings
 CONFIG_RELOADS = MetricSpec(
-    "stoker_config_reloads", Kind.COUNTER, "Times the settings file was read anew", ("outcome",)
+    "stoker_config_reloads",
+    Kind.COUNTER,
+    "Times the settings file, or the ConfigMap, was read anew",
+    ("outcome",),
+)
+CONFIG_REFUSED = MetricSpec(
+    "stoker_config_refused",
+    Kind.GAUGE,
+    "1 while the settings file, or the ConfigMap, is refused as it is: the last good one stays",
 )
 
 METRICS: tuple[MetricSpec, ...] = tuple(

@@ -60,7 +60,7 @@ class SettingsFile:
         wanted = self.base.scaling(candidate)
         try:
             if not self.model:
-                return Base(load_configmap(text, self.path)[0]).scaling(()) == wanted
+                return Base(load_configmap(text, self.path).models).scaling(()) == wanted
             config = load(text, self.path)
         except SettingsError:
             return False
@@ -80,7 +80,7 @@ def read_settings(path: str, model: str | None) -> SettingsFile:
         why = caught.strerror if isinstance(caught, OSError) else "is not UTF-8 text"
         raise TuningError(f"--settings = {path}: {why}; name the file of stoker up") from None
     if is_configmap(text):
-        return SettingsFile(path, text, "", Base(load_configmap(text, path)[0]))
+        return SettingsFile(path, text, "", Base(load_configmap(text, path).models))
     config = load(text, path)
     names = [spec.key.name for spec in config.models]
     if model is None:

@@ -21,11 +21,12 @@ import uvloop
 
 from activator.server import Activator
 from autoscaler.reconciler import Autoscaler
-from stoker import logs, settings
+from stoker import logs
 from stoker.admin import Admin
 from stoker.admin_token import VARIABLE, AdminToken
 from stoker.cli.documents import Documents
 from stoker.cli.seen import Seen, seen
+from stoker.cli.started import Started
 from stoker.clock import SystemClock
 from stoker.exposition import Exposition
 from stoker.link import MemoryLink
@@ -35,7 +36,7 @@ from stoker.platforms.kubernetes.client import Client
 from stoker.platforms.kubernetes.leadership import Election
 from stoker.platforms.kubernetes.lease import LeaseElection
 from stoker.platforms.kubernetes.platform import KubernetesPlatform
-from stoker.settings import ProcessConfig
+from stoker.platforms.kubernetes.shared_settings import SharedSettings
 from stoker.settings.process_rows import LogFormat
 from stoker.telemetry import LOST_REPORTS, Reading
 from stoker.vocabulary import ModelKey
@@ -47,29 +48,27 @@ LEASE = "stoker"
 
 def run_cluster(arguments: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM. Raises SettingsError, ListenError, PlatformError."""
-    overrides = {n: v for n in ("listen", "admin") if (v := getattr(arguments, n)) is not None}
-    process = settings.load(
-        "models: {}", "the environment", environ=os.environ, overrides=overrides
-    ).process
+    started = Started.of(arguments)
+    process = started.process({})
     logs.set_up(process.log_level.value, as_json=process.log_format is LogFormat.JSON)
     access = Access(arguments.kubeconfig, arguments.context)
-    return uvloop.run(_run(process, access, arguments.namespace))
+    return uvloop.run(_run(started, access, arguments.namespace))
 
 
-async def _run(process: ProcessConfig, access: Access, namespaces: Sequence[str]) -> int:
+async def _run(started: Started, access: Access, namespaces: Sequence[str]) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with (
         await Client.connect(access) as client,
-        ClusterStoker(process, client, namespaces) as stoker,
+        ClusterStoker(started, client, namespaces) as stoker,
     ):
         for listener, address in stoker.activator.addresses.items():
             log.info("listening on %s%s", address, f" ({listener})" if listener else "")
         log.info("admin on %s", stoker.admin.address)
         await stop.wait()
         log.info("stopping: letting requests finish")
-        if left := await stoker.activator.drain(process.drain_timeout):
+        if left := await stoker.activator.drain(stoker.activator.process.drain_timeout):
             log.warning("%d requests did not finish within drain-timeout", left)
     log.info("stopped")
     return 0
@@ -103,12 +102,14 @@ class ClusterStoker:
     Entering raises ListenError, ApiError; leaving leaves every pod running.
     """
 
-    def __init__(self, process: ProcessConfig, client: Client, namespaces: Sequence[str]) -> None:
+    def __init__(self, started: Started, client: Client, namespaces: Sequence[str]) -> None:
+        process = started.process({})
+        home = os.environ.get("POD_NAMESPACE") or next(iter(namespaces), "default")
         self.clock = SystemClock()
         self.link = MemoryLink()
         self.election = LeaseElection(
             client,
-            os.environ.get("POD_NAMESPACE") or next(iter(namespaces), "default"),
+            home,
             LEASE,
             Election(f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}"),
             clock=self.clock,
@@ -116,8 +117,13 @@ class ClusterStoker:
             on_stop=lambda: log.warning("not leading: nothing is decided here"),
         )
         self.platform = KubernetesPlatform(
-            client, namespaces=namespaces, budget=self.election.left, clock=self.clock
+            client,
+            namespaces=namespaces,
+            budget=self.election.left,
+            settings=SharedSettings(home, started.config_map, accept=self._configure),
+            clock=self.clock,
         )
+        self._started = started
         self.autoscaler = Autoscaler(self.platform, self.clock, tick_interval=process.tick_interval)
         self.activator = Activator(
             process, self.platform, self.link, self.clock, eta=self.autoscaler.eta
@@ -164,6 +170,10 @@ class ClusterStoker:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    def _configure(self, shared: Mapping[str, str]) -> None:
+        """Settings of the process from the ConfigMap. Raises SettingsError."""
+        self.activator.reconfigure(self._started.process(shared))
 
     # --- to see ---
 

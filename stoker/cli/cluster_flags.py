@@ -24,6 +24,11 @@ def add_cluster(commands: Any) -> argparse.ArgumentParser:
         default=[],
         help="touch only this one; may be repeated (default: all)",
     )
+    cluster.add_argument(
+        "--config-map",
+        metavar="NAME",
+        help="with settings for all models (default: STOKER_CONFIG_MAP, else stoker-config)",
+    )
     cluster.add_argument("--listen", metavar="HOST:PORT", help="where requests come in")
     cluster.add_argument("--admin", metavar="HOST:PORT", help="where metrics and status are served")
     return cluster

@@ -43,9 +43,14 @@ class Annotated:
 
 
 def read_annotations(
-    key: ModelKey, annotations: Mapping[str, str], *, others: frozenset[str] = frozenset()
+    key: ModelKey,
+    annotations: Mapping[str, str],
+    *,
+    others: frozenset[str] = frozenset(),
+    defaults: Mapping[str, Any] | None = None,
 ) -> Annotated:
-    """The model of an object. ``others``: names behind ``stoker.dev/`` that are no settings.
+    """The model of an object. ``others``: names behind ``stoker.dev/`` that are no settings;
+    ``defaults``: values by field, under those of the annotations.
 
     Raises SettingsError with every problem; each names its annotation.
     """
@@ -65,7 +70,7 @@ def read_annotations(
         if name.startswith(OURS) and (setting := name.removeprefix(OURS)) not in others:
             raw[setting], written_as[setting] = value, name
     values, problems = read_block(_BLOCK, raw, ())
-    everything = resolve.model_values(values)
+    everything = resolve.model_values(defaults or {}, values)
     if not problems:
         problems = resolve.contradictions(everything)
     if problems:
@@ -86,8 +91,11 @@ def _kebab(name: str) -> str:
 
 
 def _named(problem: Problem, written_as: Mapping[str, str]) -> Problem:
-    """The same with the annotation's own name; the hint for files does not fit."""
+    """The same with the annotation's own name, or saying that it stands elsewhere; the hint for
+    files does not fit."""
     setting, dot, inner = problem.where.partition(".")
     hint = problem.hint if "under" not in problem.hint else "it is no setting of annotations"
-    fixed: dict[str, Any] = {"where": written_as.get(setting, OURS + setting) + dot + inner}
+    fixed: dict[str, Any] = {
+        "where": written_as.get(setting, f"{setting} of all models") + dot + inner
+    }
     return problem._replace(**fixed, hint=hint)

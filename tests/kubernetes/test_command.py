@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
+import pytest
 
 from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.conftest import Cluster
+from tests.kubernetes.objects import config_map, deployment
 from tests.kubernetes.test_wake import HOST, ask, create, replicas
 
 
@@ -64,6 +66,35 @@ async def test_the_command_wakes_a_deployment_and_leaves_it_running(
     assert await replicas(cluster) == 1
     lease = await cluster.client.get(cluster.path("leases", "stoker"))
     assert lease["spec"]["holderIdentity"] == ""
+
+
+async def test_the_configmap_is_under_variables_and_over_defaults(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setting of the process, changed while it runs; one of its variables wins."""
+    settings = config_map("tuned", {"max-body-bytes": "10", "body-timeout": "7s"})
+    await cluster.client.create(cluster.path("configmaps"), settings)
+    monkeypatch.setenv("STOKER_BODY_TIMEOUT", "8s")
+    monkeypatch.setenv("STOKER_MAX_HEADERS", "4")
+    await cluster.client.create(cluster.path("deployments"), deployment("m"))
+    async with command(cluster, "--config-map", "tuned") as (url, _, lines):
+
+        async def post(size: int, **more: str) -> int:
+            headers = {"Host": "m.localhost", **more}
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(url, data=b"x" * size, headers=headers) as answer,
+            ):
+                return answer.status
+
+        assert await post(11) == 413
+        assert await post(1, **{f"x-{number}": "1" for number in range(5)}) == 431
+        body = {"data": {"max-body-bytes": "5", "max-headers": "100"}}
+        await cluster.client.patch(cluster.path("configmaps", "tuned"), body)
+        while await post(8) != 413:
+            pass
+        assert await post(1, **{f"x-{number}": "1" for number in range(5)}) == 431
+    assert any("ConfigMap" in line and "2 settings in force" in line for line in lines)
 
 
 async def test_a_cluster_that_is_not_there_is_said(tmp_path: object) -> None:

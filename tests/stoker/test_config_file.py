@@ -13,6 +13,7 @@ import pytest
 from stoker.config_file import ConfigFile, Generations, Refused, Reloaded, Unchanged
 from stoker.errors import SettingsError
 from stoker.settings import load
+from stoker.telemetry import CONFIG_REFUSED, CONFIG_RELOADS
 from stoker.vocabulary import ModelKey
 
 GOOD = "models:\n  a:\n    command: serve {port}\n    max-scale: 2\n"
@@ -38,7 +39,13 @@ def config_file(path: Path) -> ConfigFile:
 
 def counted(file: ConfigFile) -> Mapping[str, object]:
     """What a scrape would show, by outcome."""
-    return {reading.labels[0]: reading.value for reading in file.readings()}
+    return {r.labels[0]: r.value for r in file.readings() if r.spec is CONFIG_RELOADS}
+
+
+def refused(file: ConfigFile) -> object:
+    """What a scrape would show of whether the file is refused now."""
+    (value,) = [r.value for r in file.readings() if r.spec is CONFIG_REFUSED]
+    return value
 
 
 def test_nothing_is_in_force_before_the_first_load(path: Path) -> None:
@@ -137,6 +144,11 @@ def test_a_wrong_change_is_refused_once(path: Path, config_file: ConfigFile) -> 
     assert config_file.refresh() == Unchanged()
     assert config_file.error is outcome.error
     assert counted(config_file) == {"applied": 0, "refused": 1}
+    assert refused(config_file) == 1
+    path.write_text(BETTER)
+    config_file.refresh()
+    config_file.refresh()
+    assert refused(config_file) == 0
 
 
 def test_a_half_written_file_is_refused_and_its_completion_applied(

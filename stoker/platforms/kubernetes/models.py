@@ -56,8 +56,10 @@ def view(deployment: Obj) -> DeploymentView:
     )
 
 
-def settings_of(deployment: DeploymentView) -> tuple[Annotated, str]:
-    """The model's settings, and its port as ``pods.port_among`` takes it.
+def settings_of(
+    deployment: DeploymentView, defaults: Mapping[str, Any] | None = None
+) -> tuple[Annotated, str]:
+    """The model's settings over ``defaults``, and its port as ``pods.port_among`` takes it.
 
     Raises SettingsError with every problem.
     """
@@ -78,7 +80,7 @@ def settings_of(deployment: DeploymentView) -> tuple[Annotated, str]:
             )
         )
     try:
-        annotated = read_annotations(deployment.key, annotations, others=OTHERS)
+        annotated = read_annotations(deployment.key, annotations, others=OTHERS, defaults=defaults)
     except SettingsError as error:
         raise SettingsError(str(deployment.key), [*problems, *error.problems]) from None
     if problems:

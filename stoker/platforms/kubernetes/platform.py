@@ -23,7 +23,7 @@ from stoker.platform import (
     ReplicaWatcher,
     Unsubscribe,
 )
-from stoker.platforms.kubernetes import models, pods
+from stoker.platforms.kubernetes import models, pods, shared_settings
 from stoker.platforms.kubernetes.client import Client
 from stoker.platforms.kubernetes.models import DeploymentView, Rival
 from stoker.platforms.kubernetes.names import MANAGED_SELECTOR
@@ -33,6 +33,7 @@ from stoker.platforms.kubernetes.reflection import Changed, Delta
 from stoker.platforms.kubernetes.reflector import Reflector
 from stoker.platforms.kubernetes.routing import Lead, Routing
 from stoker.platforms.kubernetes.scaling import Scaling
+from stoker.platforms.kubernetes.shared_settings import ConfigMapView, SharedSettings
 from stoker.platforms.kubernetes.tracking import Tracker
 from stoker.platforms.kubernetes.traffic import SETTLE, Activator, ServiceView, selects, unfit
 from stoker.platforms.kubernetes.writing import Budget, Managed, Writer
@@ -50,7 +51,8 @@ class KubernetesPlatform:
 
     ``namespaces`` are the only ones touched; empty: all. ``budget`` bounds every write that
     only the leader may make. ``activators``, if given, says who takes requests: then Services
-    are led through them, and whoever runs one calls ``activators_changed``. Used as
+    are led through them, and whoever runs one calls ``activators_changed``. ``settings``, if
+    given, are under those of each model. Used as
     ``async with KubernetesPlatform(client) as platform:``.
     """
 
@@ -61,11 +63,13 @@ class KubernetesPlatform:
         namespaces: Sequence[str] = (),
         budget: Budget = lambda: 60.0,
         activators: Callable[[], Sequence[Activator]] | None = None,
+        settings: SharedSettings | None = None,
         settle: float = SETTLE,
         clock: Clock | None = None,
     ) -> None:
         self._client = client
         self._namespaces = tuple(namespaces)
+        self._settings = settings
         self._clock: Clock = SystemClock() if clock is None else clock
         self._watches = Watches()
         self._models: dict[ModelKey, Managed] = {}
@@ -97,11 +101,14 @@ class KubernetesPlatform:
     async def start(self) -> None:
         """Begin to watch; returns once everything has been listed, however long that takes.
 
-        Rivals and pods are listed before Deployments, so that no model is announced that
+        Settings, rivals and pods are listed before Deployments, so that no model is announced that
         would have to be taken back. Raises PlatformError (a namespace that may not be read).
         """
         keda = await self._serves("/apis/keda.sh/v1alpha1")
         first: list[Reflector[Any]] = [self._reflector("/api/v1/nodes", _node, self._nodes_changed)]
+        if (shared := self._settings) is not None:
+            view, changed = shared_settings.view, self._settings_changed
+            first.append(self._reflector(shared.path, view, changed, shared.query))
         second: list[Reflector[Any]] = []
         for root in self._roots():
             hpas = ("/apis/autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
@@ -225,10 +232,21 @@ class KubernetesPlatform:
         """For ``telemetry.Exposition``; requests are the client's to tell."""
         for reflector in self._reflectors:
             yield from reflector.readings()
+        if self._settings is not None:
+            yield from self._settings.readings()
         for key in self.refusals():
             yield Reading(BAD_MODEL_SETTINGS, (str(key),), 1)
 
     # --- what is watched --------------------------------------------------------------------
+
+    def _settings_changed(self, deltas: Iterable[Delta[ConfigMapView]]) -> None:
+        assert self._settings is not None
+        changed, notes = self._settings.changed(deltas)
+        for note in notes:
+            self._recorder.record(note)
+        if changed:
+            for known in tuple(self._models.values()):
+                self._settle_model(known.deployment)
 
     def _deployments_changed(self, deltas: Iterable[Delta[DeploymentView]]) -> None:
         for delta in deltas:
@@ -256,7 +274,8 @@ class KubernetesPlatform:
             self._refuse(known, "ModelRefused", rivals)
             return
         try:
-            annotated, port = models.settings_of(view)
+            defaults = self._settings.models if self._settings else None
+            annotated, port = models.settings_of(view, defaults)
         except SettingsError as error:
             problems = "; ".join(str(problem) for problem in error.problems)
             kept = "; the last good settings stay" if known.announced else ""

@@ -1,10 +1,10 @@
-"""Events about models, where ``kubectl describe`` shows them."""
+"""Events about models and settings, where ``kubectl describe`` shows them."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-import secrets
 from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -26,14 +26,18 @@ REMEMBERED = 10_000
 LONGEST_MESSAGE = 1024
 
 
+_API_VERSIONS = {"Deployment": "apps/v1", "ConfigMap": "v1"}
+
+
 class Note(NamedTuple):
-    """One event about the Deployment of ``model``."""
+    """One event about the Deployment of ``model``, or another object of that name."""
 
     model: ModelKey
     uid: str
     reason: str
     message: str
     warning: bool
+    kind: str = "Deployment"
 
 
 class Recorder:
@@ -77,17 +81,23 @@ class Recorder:
             try:
                 await self._client.create(path, self._event(note))
             except ApiError as error:
+                if error.reason == "AlreadyExists":
+                    continue  # another process has told the same
                 self.dropped += 1
                 logger.warning("%s: the event %s was not kept: %s", note.model, note.reason, error)
 
     def _event(self, note: Note) -> Obj:
-        now = datetime.fromtimestamp(self._clock.wall(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        wall = self._clock.wall()
+        now = datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        # By what it says and when: what every activator and autoscaler sees is one Event.
+        told = f"{note} {wall // QUIET_SECONDS}".encode()
+        suffix = hashlib.sha256(told).hexdigest()[:16]
         message = note.message.encode()[:LONGEST_MESSAGE].decode(errors="ignore")
         return {
-            "metadata": {"name": f"{note.model.name[:200]}.{secrets.token_hex(8)}"},
+            "metadata": {"name": f"{note.model.name[:200]}.{suffix}"},
             "involvedObject": {
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
+                "apiVersion": _API_VERSIONS[note.kind],
+                "kind": note.kind,
                 "namespace": note.model.namespace,
                 "name": note.model.name,
                 "uid": note.uid,

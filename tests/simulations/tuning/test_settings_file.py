@@ -78,7 +78,7 @@ def test_a_configmap_is_improved_too(tmp_path: Path) -> None:
     edited = settings.edited(FOUND)
     assert edited is not None
     assert '  min-scale: "0"\n' in edited
-    values, _ = load_configmap(edited, "edited")
+    values = load_configmap(edited, "edited").models
     assert Base(values).scaling(()) == settings.base.scaling(FOUND)
     assert (
         read_settings(
