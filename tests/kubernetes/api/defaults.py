@@ -33,6 +33,17 @@ def fill(kind: Kind, obj: Obj) -> None:
                 _unset(port, protocol="TCP", name="")
         case "HorizontalPodAutoscaler" if spec is not None:
             _unset(spec, minReplicas=1)
+        case "NetworkPolicy":
+            spec = obj.setdefault("spec", {})
+            if not spec.get("policyTypes"):
+                spec["policyTypes"] = ["Ingress", *(["Egress"] if "egress" in spec else [])]
+        case "RoleBinding" | "ClusterRoleBinding":
+            group = "rbac.authorization.k8s.io"
+            _unset(obj.get("roleRef") or {}, apiGroup=group)
+            for subject in obj.get("subjects") or ():
+                _unset(subject, apiGroup="" if subject.get("kind") == "ServiceAccount" else group)
+                if not subject["apiGroup"]:
+                    del subject["apiGroup"]
         case "Namespace":
             obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
             obj.setdefault("status", {}).setdefault("phase", "Active")

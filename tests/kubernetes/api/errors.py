@@ -66,15 +66,25 @@ def conflict(kind: Kind, name: str, why: str = "") -> StatusError:
     return StatusError(409, "Conflict", message, _details(kind, name))
 
 
+def apply_conflict(causes: Sequence[Cause]) -> StatusError:
+    """Others own what an apply would change."""
+    listed = "\n".join(f"{cause.message}: {cause.field}" for cause in causes)
+    plural = "conflicts" if len(causes) > 1 else "conflict"
+    text = f"Apply failed with {len(causes)} {plural}: {listed}"
+    return StatusError(409, "Conflict", text, {"causes": _listed(causes)})
+
+
+def _listed(causes: Sequence[Cause]) -> list[Obj]:
+    return [{"reason": c.reason, "message": c.message, "field": c.field} for c in causes]
+
+
 def invalid(kind: Kind, name: str, causes: Sequence[Cause]) -> StatusError:
     listed = ", ".join(f"{cause.field}: {cause.message}" for cause in causes)
     if len(causes) > 1:
         listed = f"[{listed}]"
     full = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
     details = _details(kind, name) | {"kind": kind.kind}
-    details["causes"] = [
-        {"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes
-    ]
+    details["causes"] = _listed(causes)
     return StatusError(422, "Invalid", f'{full} "{name}" is invalid: {listed}', details)
 
 

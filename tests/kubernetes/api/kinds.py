@@ -46,6 +46,7 @@ class Kind:
 
 _STATUS = ("status",)
 _SCALED = ("status", "scale")
+_RBAC = ("rbac.authorization.k8s.io", "v1")
 
 KINDS: tuple[Kind, ...] = (
     Kind("", "v1", "Namespace", "namespaces", "V1Namespace", ("ns",), False, _STATUS),
@@ -68,6 +69,24 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         *("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", "V1EndpointSlice"),
+        generation=True,
+    ),
+    Kind("", "v1", "ServiceAccount", "serviceaccounts", "V1ServiceAccount", ("sa",)),
+    Kind(*_RBAC, "Role", "roles", "V1Role"),
+    Kind(*_RBAC, "RoleBinding", "rolebindings", "V1RoleBinding"),
+    Kind(*_RBAC, "ClusterRole", "clusterroles", "V1ClusterRole", namespaced=False),
+    Kind(
+        *(*_RBAC, "ClusterRoleBinding", "clusterrolebindings", "V1ClusterRoleBinding"),
+        namespaced=False,
+    ),
+    Kind(
+        *("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", "V1PodDisruptionBudget"),
+        *(("pdb",), True, _STATUS),
+        generation=True,
+    ),
+    Kind(
+        *("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", "V1NetworkPolicy"),
+        *(("netpol",), True),
         generation=True,
     ),
     Kind("coordination.k8s.io", "v1", "Lease", "leases", "V1Lease", unconditional=False),

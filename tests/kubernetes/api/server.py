@@ -17,6 +17,7 @@ import yaml
 from aiohttp import web
 
 from tests.kubernetes.api import discovery, errors, faults
+from tests.kubernetes.api.applying import APPLY, Manager
 from tests.kubernetes.api.kinds import Kind, Obj, at
 from tests.kubernetes.api.store import Change, Store, Stored
 from tests.kubernetes.api.verbs import Page, Verbs
@@ -186,7 +187,7 @@ class ApiServer:
         query = http.query
         dry_run = query.get("dryRun") == "All"
         labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
-        verbs = self.verbs
+        verbs, by = self.verbs, _manager(http)
         match verb:
             case "watch":
                 return await self._watch(http, target)
@@ -202,15 +203,22 @@ class ApiServer:
                 if sub == "binding":
                     verbs.bind(namespace, name, body)
                     return web.json_response({"kind": "Status", "status": "Success"}, status=201)
-                return _object(verbs.create(kind, namespace, body, dry_run=dry_run), 201)
+                return _object(verbs.create(kind, namespace, body, dry_run=dry_run, by=by), 201)
             case "update":
                 body = await _body(http)
-                done = verbs.update(kind, namespace, name, body, sub, dry_run=dry_run)
+                done = verbs.update(kind, namespace, name, body, sub, dry_run=dry_run, by=by)
                 return _object(done)
             case "patch":
                 body = await _body(http)
                 media = http.content_type
-                done = verbs.patch(kind, namespace, name, media, body, sub, dry_run=dry_run)
+                if media == APPLY:
+                    if "fieldManager" not in query:
+                        raise errors.bad_request("PatchOptions: fieldManager: Required value")
+                    done, made = verbs.apply(
+                        kind, namespace, name, body, sub, dry_run=dry_run, by=by
+                    )
+                    return _object(done, 201 if made else 200)
+                done = verbs.patch(kind, namespace, name, media, body, sub, dry_run=dry_run, by=by)
                 return _object(done)
             case "delete":
                 options = await _body(http) or {}
@@ -358,6 +366,13 @@ def _verb(http: web.Request, target: Target) -> str:
     if verb == "get":
         return "watch" if http.query.get("watch") in ("1", "true") else "list"
     return {"delete": "deletecollection", "create": "create"}.get(verb, "")
+
+
+def _manager(http: web.Request) -> Manager:
+    """Who writes: as it says, else what its User-Agent begins with."""
+    agent = http.headers.get("User-Agent", "").partition("/")[0]
+    force = http.query.get("force") in ("true", "1")
+    return Manager(http.query.get("fieldManager", agent), force=force)
 
 
 async def _body(http: web.Request) -> Any:

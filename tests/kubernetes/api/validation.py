@@ -33,6 +33,12 @@ def check(kind: Kind, obj: Obj, old: Obj | None, *, loopback: bool) -> None:
             causes += _service(spec, (old or {}).get("spec"))
         case "EndpointSlice":
             causes += _slice(obj, old, loopback)
+        case "Role" | "ClusterRole":
+            causes += _rules(kind, obj)
+        case "RoleBinding" | "ClusterRoleBinding":
+            causes += _binding(obj, old)
+        case "PodDisruptionBudget" if {"minAvailable", "maxUnavailable"} <= set(spec):
+            causes.append(_wrong("spec", "both", "minAvailable and maxUnavailable exclude"))
         case "Lease":
             duration = spec.get("leaseDurationSeconds")
             if duration is not None and duration <= 0:
@@ -54,6 +60,8 @@ def _metadata(kind: Kind, obj: Obj, old: Obj | None) -> Iterator[Cause]:
     metadata = obj["metadata"]
     name = metadata.get("name", "")
     rule, limit = (_LABEL, 63) if kind.kind in ("Namespace", "Service") else (_SUBDOMAIN, 253)
+    if kind.group == "rbac.authorization.k8s.io":
+        rule = r"[^/%]+"  # system:node
     if not name:
         yield _required("metadata.name", "name or generateName is required")
     elif len(name) > limit or not re.fullmatch(rule, name):
@@ -171,6 +179,29 @@ def _service(spec: Obj, old: Obj | None) -> Iterator[Cause]:
     address = (old or {}).get("clusterIP")
     if address and spec.get("clusterIP") != address:
         yield _wrong("spec.clusterIPs[0]", spec.get("clusterIP"), "may not change once set")
+
+
+def _rules(kind: Kind, obj: Obj) -> Iterator[Cause]:
+    for index, rule in enumerate(obj.get("rules") or ()):
+        where = f"rules[{index}]"
+        if not rule.get("verbs"):
+            yield _required(f"{where}.verbs", "verbs must contain at least one value")
+        if rule.get("nonResourceURLs"):
+            if kind.namespaced:
+                yield _wrong(f"{where}.nonResourceURLs", "", "namespaced rules cannot apply to")
+        elif not rule.get("apiGroups") or not rule.get("resources"):
+            yield _required(f"{where}.resources", "resource rules must supply at least one")
+
+
+def _binding(obj: Obj, old: Obj | None) -> Iterator[Cause]:
+    role = obj.get("roleRef") or {}
+    if role.get("kind") not in ("Role", "ClusterRole") or not role.get("name"):
+        yield _required("roleRef.name")
+    if old is not None and old["roleRef"] != role:
+        yield _wrong("roleRef", role, "cannot change roleRef")
+    for index, subject in enumerate(obj.get("subjects") or ()):
+        if subject.get("kind") == "ServiceAccount" and not subject.get("namespace"):
+            yield _required(f"subjects[{index}].namespace")
 
 
 def _slice(obj: Obj, old: Obj | None, loopback: bool) -> Iterator[Cause]:

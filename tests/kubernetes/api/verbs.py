@@ -5,19 +5,22 @@ from __future__ import annotations
 import copy
 import random
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.kubernetes.api import defaults, errors, patching, schema, validation
+from tests.kubernetes.api import applying, defaults, errors, patching, schema, validation
+from tests.kubernetes.api.applying import Manager
 from tests.kubernetes.api.kinds import Kind, Obj, named
-from tests.kubernetes.api.selectors import object_matches, selector_text
+from tests.kubernetes.api.scales import replicas_of, scale_of
+from tests.kubernetes.api.selectors import object_matches
 from tests.kubernetes.api.store import Store, Stored
 
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _IMMEDIATE = ("Succeeded", "Failed")
 _SNAPSHOTS = 100
+CONTROLLERS = Manager("kube-controller-manager")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Verbs:
     """Every method raises StatusError as a real server would answer; nothing else.
 
     ``now`` is the server's clock, in seconds since the epoch. ``loopback`` lets
-    EndpointSlices name loopback addresses.
+    EndpointSlices name loopback addresses. ``by`` is who writes.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class Verbs:
         stored = self.store.get(kind, (namespace, name))
         if stored is None:
             raise errors.not_found(kind, name)
-        return Stored(_scale_of(kind, stored.data)) if subresource == "scale" else stored
+        return Stored(scale_of(kind, stored.data)) if subresource == "scale" else stored
 
     def list(
         self,
@@ -95,7 +98,17 @@ class Verbs:
 
     # --- writing ----------------------------------------------------------------------
 
-    def create(self, kind: Kind, namespace: str, body: Obj, *, dry_run: bool = False) -> Stored:
+    def create(
+        self,
+        kind: Kind,
+        namespace: str,
+        body: Obj,
+        *,
+        dry_run: bool = False,
+        by: Manager = CONTROLLERS,
+        owners: Sequence[applying.Entry] | None = None,
+    ) -> Stored:
+        """``owners``, if given, own the fields; else whoever creates the object owns all."""
         schema.check(kind, body)
         obj = copy.deepcopy(schema.without_unset(body))
         metadata = obj.setdefault("metadata", {})
@@ -115,7 +128,7 @@ class Verbs:
         metadata["creationTimestamp"] = self.timestamp()
         if kind.generation:
             metadata["generation"] = 1
-        for given_by_server in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+        for given_by_server in _NEVER_GIVEN:
             metadata.pop(given_by_server, None)
         if "status" in kind.subresources:
             obj.pop("status", None)
@@ -127,6 +140,9 @@ class Verbs:
         validation.check(kind, obj, None, loopback=self._loopback)
         if self.store.get(kind, (metadata.get("namespace", ""), metadata["name"])):
             raise errors.already_exists(kind, metadata["name"])
+        if owners is None:
+            owners = applying.tracked(kind, None, obj, replace(by, stamp=self.timestamp()))
+        metadata["managedFields"] = applying.written(owners)
         return Stored(obj) if dry_run else self.store.put(kind, obj)
 
     def suffix(self) -> str:
@@ -161,10 +177,11 @@ class Verbs:
         subresource: str = "",
         *,
         dry_run: bool = False,
+        by: Manager = CONTROLLERS,
     ) -> Stored:
         """PUT. Without a resourceVersion it wins over whatever was written meanwhile."""
         if subresource == "scale":
-            return self._write_scale(kind, namespace, name, body, dry_run)
+            return self._write_scale(kind, namespace, name, body, dry_run, by)
         schema.check(kind, body)
         old = self.get(kind, namespace, name).data
         obj = copy.deepcopy(schema.without_unset(body))
@@ -179,7 +196,7 @@ class Verbs:
                 f"the name of the object ({metadata.get('name', '')}) does not match the name on"
                 f" the URL ({name})"
             )
-        return self._write(kind, old, obj, subresource, dry_run)
+        return self._write(kind, old, obj, subresource, dry_run, by)
 
     def patch(
         self,
@@ -191,6 +208,7 @@ class Verbs:
         subresource: str = "",
         *,
         dry_run: bool = False,
+        by: Manager = CONTROLLERS,
     ) -> Stored:
         """PATCH in one of the three ways; custom resources know no strategic merge."""
         old = self.get(kind, namespace, name, subresource).data
@@ -208,11 +226,48 @@ class Verbs:
         else:
             obj = patching.strategic(old, body)
         if subresource == "scale":
-            return self._write_scale(kind, namespace, name, obj, dry_run)
+            return self._write_scale(kind, namespace, name, obj, dry_run, by)
         schema.check(kind, obj)
-        return self._write(kind, old, copy.deepcopy(obj), subresource, dry_run)
+        return self._write(kind, old, copy.deepcopy(obj), subresource, dry_run, by)
 
-    def _write(self, kind: Kind, old: Obj, obj: Obj, subresource: str, dry_run: bool) -> Stored:
+    def apply(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        body: Any,
+        subresource: str = "",
+        *,
+        dry_run: bool = False,
+        by: Manager,
+    ) -> tuple[Stored, bool]:
+        """Server-side apply: the object, and whether it was made by that."""
+        if subresource == "scale":
+            raise errors.unsupported_patch([patching.JSON, patching.MERGE])
+        config = applying.checked(copy.deepcopy(body), name)
+        schema.check(kind, config)
+        by = replace(by, operation="Apply", subresource=subresource, stamp=self.timestamp())
+        stored = self.store.get(kind, (namespace, name))
+        if stored is None:
+            if subresource:
+                raise errors.not_found(kind, name)
+            _, owners = applying.applied(kind, {"metadata": {}}, config, by)
+            made = self.create(kind, namespace, config, dry_run=dry_run, by=by, owners=owners)
+            return made, True
+        obj, owners = applying.applied(kind, copy.deepcopy(stored.data), config, by)
+        done = self._write(kind, stored.data, obj, subresource, dry_run, by, owners)
+        return done, False
+
+    def _write(
+        self,
+        kind: Kind,
+        old: Obj,
+        obj: Obj,
+        subresource: str,
+        dry_run: bool,
+        by: Manager,
+        owners: Sequence[applying.Entry] | None = None,
+    ) -> Stored:
         metadata, was = obj["metadata"], old["metadata"]
         name = was["name"]
         for field in ("name", "namespace"):
@@ -251,7 +306,27 @@ class Verbs:
             }
             if kind.generation and changed:
                 metadata["generation"] = was["generation"] + 1
-        return self._commit(kind, old, new, dry_run)
+        given = metadata.get("managedFields") or was.get("managedFields") or []
+        new["metadata"] = new["metadata"] | {"managedFields": given}
+        return self._commit(
+            kind, old, self._owned(kind, old, new, subresource, by, owners), dry_run
+        )
+
+    def _owned(
+        self,
+        kind: Kind,
+        old: Obj,
+        new: Obj,
+        subresource: str,
+        by: Manager,
+        owners: Sequence[applying.Entry] | None = None,
+    ) -> Obj:
+        """``new``, saying who owns what after this write."""
+        if owners is None:
+            writer = replace(by, subresource=subresource, stamp=self.timestamp())
+            owners = applying.tracked(kind, old, new, writer)
+        metadata = new["metadata"] | {"managedFields": applying.written(owners)}
+        return new | {"metadata": metadata}
 
     def _commit(self, kind: Kind, old: Obj, new: Obj, dry_run: bool) -> Stored:
         """Write, unless nothing changes: then no new revision and no event, as in etcd."""
@@ -267,33 +342,16 @@ class Verbs:
         return self.store.put(kind, new)
 
     def _write_scale(
-        self, kind: Kind, namespace: str, name: str, scale: Obj, dry_run: bool
+        self, kind: Kind, namespace: str, name: str, scale: Obj, dry_run: bool, by: Manager
     ) -> Stored:
         old = self.get(kind, namespace, name).data
-        for key in scale:
-            if key not in ("apiVersion", "kind", "metadata", "spec", "status"):
-                raise errors.bad_request(f'strict decoding error: unknown field "{key}"')
-        spec = scale.get("spec") or {}
-        if set(spec) - {"replicas"}:
-            raise errors.bad_request(f'strict decoding error: unknown field "spec.{min(spec)}"')
-        replicas = spec.get("replicas", 0) or 0
-        if not isinstance(replicas, int) or isinstance(replicas, bool):
-            raise errors.bad_request(f"spec.replicas is {type(replicas).__name__}")
-        if replicas < 0:
-            why = f"Invalid value: {replicas}: must be greater than or equal to 0"
-            scale_kind = replace(kind, group="autoscaling", kind="Scale")
-            raise errors.invalid(scale_kind, name, [errors.Cause("spec.replicas", why)])
-        metadata = scale.get("metadata") or {}
-        if metadata.get("resourceVersion") not in (
-            *(None, ""),
-            old["metadata"]["resourceVersion"],
-        ):
-            raise errors.conflict(kind, name)
+        replicas = replicas_of(kind, name, scale, old)
         new = copy.deepcopy(old)
         new["spec"]["replicas"] = replicas
         if kind.generation and new["spec"] != old["spec"]:
             new["metadata"]["generation"] += 1
-        return Stored(_scale_of(kind, self._commit(kind, old, new, dry_run).data))
+        new = self._owned(kind, old, new, "scale", by)
+        return Stored(scale_of(kind, self._commit(kind, old, new, dry_run).data))
 
     def bind(self, namespace: str, name: str, binding: Obj) -> None:
         """POST to a pod's ``binding``: which node it is to run on. Only once."""
@@ -374,25 +432,8 @@ class Verbs:
         return [self.delete(kind, *stored.key, options)[0] for stored in page.items]
 
 
+_NEVER_GIVEN = ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields")
 _SERVERS_OWN = (
     *("uid", "creationTimestamp", "generation", "deletionTimestamp"),
     *("deletionGracePeriodSeconds", "resourceVersion"),
 )
-
-
-def _scale_of(kind: Kind, obj: Obj) -> Obj:
-    """The Scale of a workload. At zero its spec is empty, as Go's omitempty has it."""
-    spec, status = obj["spec"], obj.get("status") or {}
-    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    replicas = spec.get("replicas", 0)
-    selector = selector_text(spec.get("selector") or {}) if kind.scale_selector else ""
-    return {
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": {key: obj["metadata"][key] for key in kept if key in obj["metadata"]},
-        "spec": {"replicas": replicas} if replicas else {},
-        "status": {
-            "replicas": status.get("replicas", 0),
-            **({"selector": selector} if selector else {}),
-        },
-    }
