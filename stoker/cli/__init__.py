@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from stoker import __version__
 from stoker.cli.advise import add_advise
 from stoker.cli.cluster_flags import add_cluster
+from stoker.cli.operate_flags import add_operate, add_surveying
 from stoker.cli.record_flags import add_record
 from stoker.cli.replay_flags import add_replay
 from stoker.cli.simulate import add_simulate
@@ -60,6 +61,14 @@ def _run(arguments: argparse.Namespace) -> int:
             from stoker.cli.starting import start_problems
 
             return run_check(arguments.file, sys.stdout, starting=start_problems)
+        case "adopt" | "release" | "uninstall":
+            from stoker.cli.operate import run_operate
+
+            return run_operate(arguments, sys.stdout)
+        case "status" if arguments.all_namespaces or arguments.namespace:
+            from stoker.cli.operate import run_operate
+
+            return run_operate(arguments, sys.stdout)
         case "status":
             from stoker.cli.ask import run_status
 
@@ -135,7 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="say whether a settings file is right")
     check.add_argument("file", metavar="FILE")
 
-    status = commands.add_parser("status", help="the models of a running Stoker")
+    add_operate(commands)
+    status = commands.add_parser("status", help="the models of a running Stoker, or of a cluster")
+    add_surveying(status)
     explain = commands.add_parser("explain", help="why a model has the replicas it has")
     explain.add_argument("model", metavar="MODEL", help="NAME or NAMESPACE/NAME")
     record = add_record(commands)

@@ -35,6 +35,7 @@ from stoker.platforms.kubernetes.access import Access
 from stoker.platforms.kubernetes.client import Client
 from stoker.platforms.kubernetes.leadership import Election
 from stoker.platforms.kubernetes.lease import LeaseElection
+from stoker.platforms.kubernetes.names import LEASE
 from stoker.platforms.kubernetes.platform import KubernetesPlatform
 from stoker.platforms.kubernetes.shared_settings import SharedSettings
 from stoker.settings.process_rows import LogFormat
@@ -42,8 +43,6 @@ from stoker.telemetry import LOST_REPORTS, Reading
 from stoker.vocabulary import ModelKey
 
 log = logging.getLogger("stoker")
-
-LEASE = "stoker"
 
 
 def run_cluster(arguments: argparse.Namespace) -> int:

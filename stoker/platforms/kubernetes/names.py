@@ -27,3 +27,5 @@ COST_DRAINING = -1000
 COST_DRAINED = -2000
 
 COMPONENT = "stoker"
+# Whose holder leads, in the namespace that Stoker runs in.
+LEASE = "stoker"
