@@ -103,7 +103,7 @@ class Commenting(Settling):
         client = self.client
         self.commit = COMMENTS
         self.marked = True  # what comes of a replica has to be joined to this
-        if client.activator.draining or not self.body_complete:
+        if client.activator.draining or client.retired or not self.body_complete:
             self.keep_alive = False
         # What is encoded could not be joined to what is not.
         fields = self.fields

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ from activator.tls_listener import TlsListener
 from stoker.sockets import refuse_new, take_backlog
 
 if TYPE_CHECKING:
-    from activator.server import Activator
+    from activator.server import Activator, Listening
 
 # Between refusing new connections and closing: longer than a handshake under way takes
 # between continents.
@@ -27,6 +28,8 @@ SETTLE_SECONDS: Final = 0.2
 # How long a connection without a request is watched for one before it is closed.
 QUIET_SECONDS: Final = 1.0
 CHECK_SECONDS: Final = 0.05
+# The same for one listener that goes while all else stays: nobody waits for that.
+RETIRE_SECONDS: Final = 0.25
 
 
 async def drain(activator: Activator, timeout: float, delay: float = 0.0) -> int:
@@ -46,7 +49,7 @@ async def drain(activator: Activator, timeout: float, delay: float = 0.0) -> int
         now = activator.clock.now()
         if now - begun >= timeout:
             break
-        _close_quiet(activator, quiet_since, now)
+        _close_quiet(activator.connections, quiet_since, now)
         idle = activator.process.tunnel_drain_idle
         for tunnel in list(activator.tunnels):
             if now - tunnel.last_activity >= idle:
@@ -65,10 +68,30 @@ async def count_all(activator: Activator) -> None:
         await asyncio.sleep(CHECK_SECONDS)
 
 
-async def stop_accepting(activator: Activator) -> None:
-    """Let nobody new in, and take everybody whose connection was complete before."""
+async def retire(activator: Activator, listener: str) -> None:
+    """A listener is no more: end each of its connections with its next answer, or once it has
+    been quiet for a moment. Returns when none is left, or when all of the activator drains.
+    """
+    quiet_since: dict[ClientConnection, float] = {}
+    while not activator.draining:
+        left = [c for c in activator.connections if c.listener == listener]
+        if not left:
+            return
+        for connection in left:
+            connection.retired = True
+        _close_quiet(left, quiet_since, activator.clock.now())
+        await asyncio.sleep(RETIRE_SECONDS)
+
+
+async def stop_accepting(
+    activator: Activator, which: Sequence[tuple[Listening, str]] | None = None
+) -> None:
+    """Let nobody new in (at ``which`` of the listeners; None: at all), and take everybody
+    whose connection was complete before.
+    """
     queues = []
-    for listening, listener in activator.listening():
+    chosen = activator.listening() if which is None else which
+    for listening, listener in chosen:
         for sock in listening.sockets:
             # A copy: closing the server leaves the queue behind it alive.
             queue = socket.socket(fileno=socket.dup(sock.fileno()))
@@ -78,7 +101,8 @@ async def stop_accepting(activator: Activator) -> None:
         filtered = [refuse_new(queue) for _, _, queue in queues]
         if any(filtered):
             await asyncio.sleep(SETTLE_SECONDS)
-        activator.close_listeners()
+        for listening, _ in chosen:
+            activator.stop_listening(listening)
         for listening, listener, queue in queues:
             await _take_rest(activator, listening, listener, queue)
     finally:
@@ -101,12 +125,14 @@ async def _take_rest(
 
 
 def _close_quiet(
-    activator: Activator, quiet_since: dict[ClientConnection, float], now: float
+    connections: Collection[ClientConnection],
+    quiet_since: dict[ClientConnection, float],
+    now: float,
 ) -> None:
-    for connection in list(activator.connections):
+    for connection in list(connections):
         if not connection.is_idle:
             quiet_since.pop(connection, None)
         elif now - quiet_since.setdefault(connection, now) >= QUIET_SECONDS:
             connection.close_if_idle()
-    for gone in [c for c in quiet_since if c not in activator.connections]:
+    for gone in [c for c in quiet_since if c not in connections]:
         del quiet_since[gone]

@@ -293,6 +293,7 @@ class Endings(Request):
         if (
             self.http10
             or client.activator.draining
+            or client.retired
             or not (self.body_complete or client.can_discard(self))
         ):
             self.keep_alive = False

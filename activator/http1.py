@@ -64,6 +64,7 @@ class ClientConnection(Parsing):
         "forwarded",
         "listener",
         "peer",
+        "retired",
         "scheme",
         "transport",
         "write_paused",
@@ -95,6 +96,7 @@ class ClientConnection(Parsing):
         self._turned_away = False
         self._lingering = False
         self._dismissed = False  # closed for being quiet
+        self.retired = False  # its listener is no more; its next answer is its last
         self._serving = False
         # What is wrong with what came behind requests that are still to be answered.
         self._spoiled: MalformedError | None = None
@@ -390,7 +392,7 @@ class ClientConnection(Parsing):
             return
         self.exchange = None
         activator = self.activator
-        if not exchange.keep_alive or activator.draining:
+        if not exchange.keep_alive or activator.draining or self.retired:
             if self._ended or (exchange.body_complete and not self._paused and not self._next):
                 self.close()
             else:

@@ -62,6 +62,8 @@ class Router:
         self._specs: tuple[ModelSpec, ...] = ()
         self._stale = False
         self._listeners: dict[str, ModelKey] = {}
+        self._ports: dict[str, ModelKey] = {}
+        self._keys: frozenset[ModelKey] = frozenset()
         self._hosts: dict[str, ModelKey] = {}
         self._names: dict[str, ModelKey] = {}
         self._host_cache: dict[bytes, ModelKey | None] = {}
@@ -74,8 +76,15 @@ class Router:
         self._specs = tuple(specs)
         self._stale = True
 
+    def set_ports(self, ports: Mapping[str, ModelKey]) -> None:
+        """Listeners that the platform has opened for one model each, besides those that models
+        name themselves."""
+        self._ports = dict(ports)
+        self._stale = True
+
     def _build(self) -> None:
         self._stale = False
+        self._keys = frozenset(spec.key for spec in self._specs)
         self._listeners, self._hosts, self._names, self._host_cache = {}, {}, {}, {}
         self._known = None
         for spec in self._specs:
@@ -94,6 +103,7 @@ class Router:
             else:
                 self._hosts.setdefault(f"{key.name}{HOST_SUFFIX}".lower(), key)
                 self._names.setdefault(key.name, key)
+        self._listeners.update(self._ports)
 
     def names(self) -> Mapping[str, ModelKey]:
         """Every name a body, a path or the header may use."""
@@ -110,7 +120,8 @@ class Router:
         if self._listeners:
             key = self._listeners.get(listener)
             if key is not None:
-                return key
+                # A port may outlive its model for a while.
+                return key if key in self._keys else self._not_found(f"the Service of {key}")
         if header:
             name = header.decode("utf-8", "replace").strip()
             return self._names.get(name) or self._not_found(f"header stoker-model: {name}")

@@ -195,10 +195,13 @@ class Activator:
         if self.certificates is not None:
             self._timers.append(loop.create_task(self._watch_certificates(self.certificates)))
 
-    async def listen(self, listener: str, sock: socket.socket) -> Listening:
-        """Accept from ``sock`` too, until the server that is returned is closed."""
+    async def listen(self, listener: str, sock: socket.socket, *, plain: bool = False) -> Listening:
+        """Accept from ``sock`` too, until the server that is returned is closed. ``plain``:
+        without TLS, whatever the settings say.
+        """
         server: Listening
-        if self.certificates is not None and listener not in self.process.plain_listeners:
+        plain = plain or listener in self.process.plain_listeners
+        if self.certificates is not None and not plain:
             server = TlsListener(self, listener, sock, self.certificates)
         else:
             server = await asyncio.get_running_loop().create_server(
@@ -284,10 +287,9 @@ class Activator:
         """Connections that are agreeing on TLS."""
         return sum(len(s.pending) for s in self._servers if isinstance(s, TlsListener))
 
-    def close_listeners(self) -> None:
-        """Accept nobody any more. Idempotent."""
-        for server in self._servers:
-            self.stop_listening(server)
+    def forget_listener(self, server: Listening) -> None:
+        """It accepts no more, and others may get its address."""
+        self.addresses.pop(self._servers.pop(server, ""), None)
 
     @staticmethod
     def stop_listening(server: Listening) -> None:

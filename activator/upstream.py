@@ -391,7 +391,8 @@ class ReplicaConnection(asyncio.BufferedProtocol):
             else:
                 self.rechunk = True
                 framing = b"Transfer-Encoding: chunked\r\n"
-        if not exchange.body_complete or self.pool.activator.draining:
+        client = exchange.client
+        if not exchange.body_complete or client.retired or client.activator.draining:
             exchange.keep_alive = False
         if not exchange.keep_alive:
             framing += b"Connection: close\r\n"

@@ -89,7 +89,13 @@ class Executor:
         wish = self._wishes[command.model] = _Wish(command)
         task = asyncio.get_running_loop().create_task(self._carry_out(wish))
         self._tasks[command.model] = task
-        task.add_done_callback(lambda _: self._tasks.pop(command.model, None))
+
+        def ended(_: object) -> None:
+            # One that was dropped may have a successor already.
+            if self._tasks.get(command.model) is task:
+                del self._tasks[command.model]
+
+        task.add_done_callback(ended)
 
     def trouble(self, model: ModelKey) -> Trouble | None:
         """What keeps the model's command from being carried out, if anything does."""
@@ -104,6 +110,12 @@ class Executor:
         self._wishes.pop(model, None)
         for outcome in OUTCOMES:
             self.outcomes.pop((model, outcome), None)
+
+    def drop_all(self) -> None:
+        """Nothing is wanted any more of any model; what was done stays counted."""
+        for task in self._tasks.values():
+            task.cancel()
+        self._wishes.clear()
 
     async def idle(self) -> None:
         """Until nothing is being carried out."""

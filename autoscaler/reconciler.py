@@ -78,6 +78,7 @@ class Autoscaler:
         self._metric_models = metric_models
         self._stir = asyncio.Event()
         self._closing = False
+        self._paused = False
         self._running: asyncio.Task[None] | None = None
         self._unsubscribe: list[Unsubscribe] = []
         self._tick_seconds = Histogram(TICK_BOUNDS)
@@ -133,6 +134,23 @@ class Autoscaler:
         if self._flushing is not None:
             await asyncio.wait([self._flushing])
 
+    def pause(self) -> None:
+        """Another decides: carry out nothing more, but go on hearing of load. Idempotent."""
+        self._paused = True
+        self._executor.drop_all()
+
+    def resume(self) -> None:
+        """Decide again, at once. What was asked for before is taken to be outdated: another may
+        have asked for something else meanwhile. Idempotent.
+        """
+        if self._paused:
+            self._paused = False
+            now = self._clock.now()
+            for model in tuple(self.planner.rows.index):
+                self.planner.forget_asked(model, now)
+            self.brain.agenda.begin(now)
+            self._stir.set()
+
     async def _loop(self) -> None:
         agenda = self.brain.agenda
         agenda.begin(self._clock.now())
@@ -140,7 +158,10 @@ class Autoscaler:
             self._stir.clear()
             now = self._clock.now()
             everyone, models = agenda.take(now)
-            if everyone or models:
+            if self._paused:
+                # Seconds without a word are filled in all the same, and silent reporters given up.
+                self.collector.advance(now)
+            elif everyone or models:
                 self.tick(now, None if everyone else models)
             self._flush()
             await self._wait(self._stir, max(0.0, agenda.until() - self._clock.now()))

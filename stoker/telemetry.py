@@ -207,6 +207,18 @@ IGNORED_CONTROLS = MetricSpec(
     Kind.COUNTER,
     "stoker-* header fields dropped because their sender is not in trusted-peers",
 )
+SERVICE_PORTS = MetricSpec(
+    "stoker_service_ports",
+    Kind.GAUGE,
+    "Ports of Services that are led through here: accepting, failing (taken by another, tried"
+    " again), ending",
+    ("state",),
+)
+SERVICE_PORT_FAILURES = MetricSpec(
+    "stoker_service_port_failures",
+    Kind.COUNTER,
+    "Times a port for a Service could not be bound; each is tried again",
+)
 CERTIFICATE_LOADS = MetricSpec(
     "stoker_certificate_loads",
     Kind.COUNTER,

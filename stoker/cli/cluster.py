@@ -20,10 +20,12 @@ from typing import Any, Self
 import uvloop
 
 from activator.server import Activator
+from activator.service_ports import ServicePorts
 from autoscaler.reconciler import Autoscaler
 from stoker import logs
 from stoker.admin import Admin
 from stoker.admin_token import VARIABLE, AdminToken
+from stoker.cli.advertised import advertised
 from stoker.cli.documents import Documents
 from stoker.cli.seen import Seen, seen
 from stoker.cli.started import Started
@@ -38,11 +40,17 @@ from stoker.platforms.kubernetes.lease import LeaseElection
 from stoker.platforms.kubernetes.names import LEASE
 from stoker.platforms.kubernetes.platform import KubernetesPlatform
 from stoker.platforms.kubernetes.shared_settings import SharedSettings
+from stoker.platforms.kubernetes.traffic import Activator as Taker
 from stoker.settings.process_rows import LogFormat
 from stoker.telemetry import LOST_REPORTS, Reading
 from stoker.vocabulary import ModelKey
 
 log = logging.getLogger("stoker")
+
+
+def own_name() -> str:
+    """Who this process is among others of the cluster."""
+    return os.environ.get("POD_NAME") or socket.gethostname()
 
 
 def run_cluster(arguments: argparse.Namespace) -> int:
@@ -51,16 +59,22 @@ def run_cluster(arguments: argparse.Namespace) -> int:
     process = started.process({})
     logs.set_up(process.log_level.value, as_json=process.log_format is LogFormat.JSON)
     access = Access(arguments.kubeconfig, arguments.context)
-    return uvloop.run(_run(started, access, arguments.namespace))
+    addresses = advertised(arguments.advertise, os.environ)
+    return uvloop.run(_run(started, access, arguments.namespace, addresses))
 
 
-async def _run(started: Started, access: Access, namespaces: Sequence[str]) -> int:
+async def _run(
+    started: Started,
+    access: Access,
+    namespaces: Sequence[str],
+    addresses: Mapping[str, str],
+) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with (
         await Client.connect(access) as client,
-        ClusterStoker(started, client, namespaces) as stoker,
+        ClusterStoker(started, client, namespaces, addresses) as stoker,
     ):
         for listener, address in stoker.activator.addresses.items():
             log.info("listening on %s%s", address, f" ({listener})" if listener else "")
@@ -98,27 +112,38 @@ class _Shown:
 class ClusterStoker:
     """The whole of Stoker over a cluster. Use as an async context manager.
 
-    Entering raises ListenError, ApiError; leaving leaves every pod running.
+    ``addresses``, by family: where Services of models are led to; without any they are left
+    alone. Entering raises ListenError, PlatformError; leaving leaves every pod running.
     """
 
-    def __init__(self, started: Started, client: Client, namespaces: Sequence[str]) -> None:
+    def __init__(
+        self,
+        started: Started,
+        client: Client,
+        namespaces: Sequence[str],
+        addresses: Mapping[str, str],
+    ) -> None:
         process = started.process({})
         home = os.environ.get("POD_NAMESPACE") or next(iter(namespaces), "default")
+        self._addresses = addresses
         self.clock = SystemClock()
         self.link = MemoryLink()
         self.election = LeaseElection(
             client,
             home,
             LEASE,
-            Election(f"{socket.gethostname()}_{os.getpid()}_{secrets.token_hex(4)}"),
+            Election(f"{own_name()}_{os.getpid()}_{secrets.token_hex(4)}"),
             clock=self.clock,
-            on_start=lambda: log.info("leading: decisions are made here"),
-            on_stop=lambda: log.warning("not leading: nothing is decided here"),
+            on_start=self._lead,
+            on_stop=self._follow,
         )
         self.platform = KubernetesPlatform(
             client,
             namespaces=namespaces,
             budget=self.election.left,
+            leads=lambda: self.election.leading,
+            activators=self._activators if addresses else None,
+            on_ports=lambda ports: self.ports.set(ports),
             settings=SharedSettings(home, started.config_map, accept=self._configure),
             clock=self.clock,
         )
@@ -126,6 +151,9 @@ class ClusterStoker:
         self.autoscaler = Autoscaler(self.platform, self.clock, tick_interval=process.tick_interval)
         self.activator = Activator(
             process, self.platform, self.link, self.clock, eta=self.autoscaler.eta
+        )
+        self.ports = ServicePorts(
+            self.activator, process.listen.host, self.platform.activators_changed
         )
         self._documents = Documents(_Shown(self.platform), self.autoscaler, self.clock, self._seen)
         self.admin = Admin(
@@ -135,6 +163,7 @@ class ClusterStoker:
                     self.activator.reading_parts,
                     self.autoscaler.reading_parts,
                     self.platform.readings,
+                    self.ports.readings,
                     self.election.readings,
                     client.readings,
                     self._readings,
@@ -156,12 +185,15 @@ class ClusterStoker:
             stack.push_async_callback(self.platform.close)
             await self.activator.start()
             stack.push_async_callback(self.activator.close)
+            self.ports.start()
+            stack.push_async_callback(self.ports.close)
             await self.platform.start()
             self._documents.start()
             self.election.start()
             stack.push_async_callback(self.election.close)
             self.link.attach(self.autoscaler)
             stack.callback(self.link.attach, None)
+            self.autoscaler.pause()
             await self.autoscaler.start()
             stack.push_async_callback(self.autoscaler.close)
             self._stack = stack.pop_all()
@@ -173,6 +205,23 @@ class ClusterStoker:
     def _configure(self, shared: Mapping[str, str]) -> None:
         """Settings of the process from the ConfigMap. Raises SettingsError."""
         self.activator.reconfigure(self._started.process(shared))
+
+    # --- who leads, and who takes requests ---
+
+    def _lead(self) -> None:
+        log.info("leading: decisions are made here")
+        self.platform.lead_changed()
+        self.autoscaler.resume()
+
+    def _follow(self) -> None:
+        log.warning("not leading: nothing is decided here")
+        self.autoscaler.pause()
+        self.platform.lead_changed()
+
+    def _activators(self) -> Sequence[Taker]:
+        if self.activator.leaving:
+            return ()
+        return [Taker(own_name(), self._addresses, self.ports.accepting)]
 
     # --- to see ---
 

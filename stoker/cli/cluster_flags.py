@@ -30,5 +30,11 @@ def add_cluster(commands: Any) -> argparse.ArgumentParser:
         help="with settings for all models (default: STOKER_CONFIG_MAP, else stoker-config)",
     )
     cluster.add_argument("--listen", metavar="HOST:PORT", help="where requests come in")
+    cluster.add_argument(
+        "--advertise",
+        metavar="ADDRESS",
+        help="where pods reach this process (default: POD_IPS, POD_IP): models' Services are led"
+        " here; without any they are left alone",
+    )
     cluster.add_argument("--admin", metavar="HOST:PORT", help="where metrics and status are served")
     return cluster

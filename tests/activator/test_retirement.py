@@ -12,7 +12,8 @@ from tests.activator.world import Asked, Gate, World, get, post, until
 
 async def retiring(world: World) -> asyncio.Task[int]:
     """As a worker does it: the queues have gone to others, and nobody is told that we stop."""
-    world.activator.close_listeners()
+    for server, _ in world.activator.listening():
+        world.activator.stop_listening(server)
     world.activator.retiring = True
     ending = asyncio.create_task(drain(world.activator, 60.0))
     await until(lambda: world.activator.draining, "draining")

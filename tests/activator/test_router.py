@@ -242,3 +242,16 @@ def test_any_bytes_are_survived(method: bytes, target: bytes, host: bytes, heade
     route = router.route("", method, target, host, header)
     if isinstance(route, NotFound):
         route.looked_for.encode()
+
+
+def test_a_port_opened_for_a_model_decides_first(router: Router) -> None:
+    """Before every name; once its model is gone it names nobody else."""
+    router.set_ports({"port-20000-1": LLAMA, "port-20001-1": ModelKey("team", "gone")})
+    path = "/v1/models/digits"
+    assert ask(router, path, header="team/digits", listener="port-20000-1") == LLAMA
+    assert ask(router, path, listener="gpu") == LLAMA
+    found = ask(router, path, listener="port-20001-1")
+    assert isinstance(found, NotFound)
+    assert found.looked_for == "the Service of team/gone"
+    router.set_ports({})
+    assert ask(router, path, listener="port-20000-1") == DIGITS

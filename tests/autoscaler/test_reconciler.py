@@ -421,3 +421,47 @@ async def test_the_journal_file_repeats_the_run(tmp_path: Path) -> None:
     assert taken is not None
     assert taken.desired == 5
     await platform.close()
+
+
+@pytest.mark.looptime
+async def test_a_pause_decides_nothing_and_forgets_nothing(make: MakeWorld) -> None:
+    """Load goes on being heard, so that the first decision afterwards is from a warm window;
+    what was under way is given up. Pausing and resuming twice is the same as once."""
+    world = make()
+    await world.autoscaler.start()
+    world.platform.errors.extend([PlatformError("not now")] * 100)
+    world.load[A] = 30.0
+    await world.until(6.3)
+    assert world.autoscaler.explain(A)["trouble"]
+    world.autoscaler.pause()
+    world.autoscaler.pause()
+    world.platform.errors.clear()
+    ticks = world.autoscaler.ticks
+    world.poke()
+    await world.until(60.3)
+    assert world.wishes() == []
+    assert world.autoscaler.ticks == ticks
+    world.autoscaler.resume()
+    world.autoscaler.resume()
+    await settle()
+    assert world.wishes() == [5]
+    decision = world.autoscaler.decision(A)
+    assert decision is not None
+    assert decision.stable == 30.0
+
+
+@pytest.mark.looptime
+async def test_what_another_did_meanwhile_is_undone_only_for_a_reason(make: MakeWorld) -> None:
+    """Paused with one replica, resumed with three that another asked for: what the load wants
+    is asked for again, though it is what was asked for before the pause."""
+    world = make()
+    await world.autoscaler.start()
+    world.load[A] = 5.0
+    await world.until(10.3)
+    assert world.wishes() == [1]
+    world.autoscaler.pause()
+    await world.platform.scale(A, 3)
+    await world.until(90.3)
+    world.autoscaler.resume()
+    await world.until(92.3)
+    assert world.wishes() == [1, 3, 1]

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
@@ -15,34 +11,10 @@ import pytest
 from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.conftest import Cluster
 from tests.kubernetes.objects import config_map, deployment
+from tests.kubernetes.processes import running
 from tests.kubernetes.test_wake import HOST, ask, create, replicas
 
-
-@asynccontextmanager
-async def command(cluster: Cluster, *more: str) -> AsyncIterator[tuple[str, str, list[str]]]:
-    """Where requests and questions go, and its log so far; ended with SIGTERM."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "stoker", "cluster", "--namespace", cluster.namespace),
-        *("--kubeconfig", cluster.access.kubeconfig),
-        *("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *more),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    lines: list[str] = []
-    found: dict[str, str] = {}
-    while len(found) < 2:
-        line = (await process.stderr.readline()).decode()
-        assert line, "".join(lines)
-        lines.append(line)
-        if match := re.search(r"(listening|admin) on (\S+)", line):
-            found[match[1]] = f"http://{match[2]}"
-    try:
-        yield found["listening"], found["admin"], lines
-    finally:
-        process.send_signal(signal.SIGTERM)
-        rest = (await process.communicate())[1].decode()
-        assert process.returncode == 0, "".join(lines) + rest
-        assert "Traceback" not in "".join(lines) + rest
+FLAGS = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 
 
 async def test_the_command_wakes_a_deployment_and_leaves_it_running(
@@ -50,8 +22,10 @@ async def test_the_command_wakes_a_deployment_and_leaves_it_running(
 ) -> None:
     """Held, woken, answered; status and metrics tell of it; its end ends no pod."""
     await create(cluster, kubelet, hosts=HOST, initial_scale="0")
-    async with command(cluster) as (url, admin, _), aiohttp.ClientSession() as session:
-        assert await ask(url) == (200, "ok")
+    async with running(cluster, "cluster", *FLAGS) as stoker, aiohttp.ClientSession() as session:
+        await stoker.listens("listening", "admin")
+        admin = stoker.admin
+        assert await ask(stoker.url) == (200, "ok")
         async with session.get(f"{admin}/readyz") as answer:
             assert (answer.status, (await answer.text()).strip()) == (200, "leading")
         async with session.get(f"{admin}/api/models") as answer:
@@ -77,13 +51,14 @@ async def test_the_configmap_is_under_variables_and_over_defaults(
     monkeypatch.setenv("STOKER_BODY_TIMEOUT", "8s")
     monkeypatch.setenv("STOKER_MAX_HEADERS", "4")
     await cluster.client.create(cluster.path("deployments"), deployment("m"))
-    async with command(cluster, "--config-map", "tuned") as (url, _, lines):
+    async with running(cluster, "cluster", *FLAGS, "--config-map", "tuned") as stoker:
+        await stoker.listens("listening", "admin")
 
         async def post(size: int, **more: str) -> int:
             headers = {"Host": "m.localhost", **more}
             async with (
                 aiohttp.ClientSession() as session,
-                session.post(url, data=b"x" * size, headers=headers) as answer,
+                session.post(stoker.url, data=b"x" * size, headers=headers) as answer,
             ):
                 return answer.status
 
@@ -94,7 +69,7 @@ async def test_the_configmap_is_under_variables_and_over_defaults(
         while await post(8) != 413:
             pass
         assert await post(1, **{f"x-{number}": "1" for number in range(5)}) == 431
-    assert any("ConfigMap" in line and "2 settings in force" in line for line in lines)
+    assert any("ConfigMap" in line and "2 settings in force" in line for line in stoker.lines)
 
 
 async def test_a_cluster_that_is_not_there_is_said(tmp_path: object) -> None:

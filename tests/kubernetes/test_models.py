@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from stoker.errors import UnknownModelError
-from stoker.platforms.kubernetes import recorder
+from stoker.errors import PlatformError, UnknownModelError
+from stoker.platforms.kubernetes import recorder, reflection
 from stoker.telemetry import BAD_MODEL_SETTINGS
 from stoker.vocabulary import ModelKey, PlatformEvent
 from tests.kubernetes.api.faults import Answer
@@ -197,3 +197,52 @@ async def test_events_that_cannot_be_kept_harm_nothing(
         await until(lambda: refusing.met == 2)
         assert await heard(cluster, "Scaled") == "to 2"
         assert platform._recorder.dropped == 9
+
+
+async def test_an_initial_scale_is_for_what_is_labelled_later(cluster: Cluster) -> None:
+    """What is there when Stoker starts, or when another begins to lead, may have had its
+    initial scale long ago and sleep: it is not woken for that."""
+    leads = False
+    old = await create(cluster, annotations={"stoker.dev/initial-scale": "2"})
+    async with platform_of(cluster, leads=lambda: leads) as (platform, seen):
+        assert seen.models[old].scaling.initial_scale == 0
+        new = await create(cluster, "new", annotations={"stoker.dev/initial-scale": "2"})
+        await until(lambda: new in seen.models)
+        assert seen.models[new].scaling.initial_scale == 2
+        leads = True
+        platform.lead_changed()
+        assert seen.models[new].scaling.initial_scale == 0
+        newest = await create(cluster, "newest", annotations={"stoker.dev/initial-scale": "2"})
+        await until(lambda: newest in seen.models)
+        assert seen.models[newest].scaling.initial_scale == 2
+
+
+async def test_only_who_leads_tells_events(cluster: Cluster) -> None:
+    """Of several processes that see the same, one does; a new leader tells what still holds."""
+    leads = False
+    await create(cluster, annotations={"stoker.dev/max-scale": "many"})
+    async with platform_of(cluster, leads=lambda: leads) as (platform, _):
+        await until(lambda: bool(platform.refusals()))
+        assert await events(cluster, "SettingsRefused") == []
+        leads = True
+        platform.lead_changed()
+        assert "stoker.dev/max-scale" in await heard(cluster, "SettingsRefused")
+
+
+@pytest.mark.parametrize("resource", ["pods", "deployments", "horizontalpodautoscalers"])
+async def test_a_start_without_rights_says_which_are_missing(
+    resource: str, cluster: Cluster, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait for ever; rights that come a moment late are enough."""
+    monkeypatch.setattr(reflection, "FIRST_PAUSE", 0.01)
+    text = '{"kind":"Status","reason":"Forbidden","message":"no list for you"}'
+    path = f"/{cluster.namespace}/{resource}"
+    server.faults.add(Answer(403, text), verb="list", path=path, times=2)
+    async with platform_of(cluster):
+        pass
+    server.faults.add(Answer(403, text), verb="list", path=path)
+    with pytest.raises(PlatformError) as caught:
+        async with platform_of(cluster):
+            pass
+    assert f"{resource} may not be listed (API server: 403: no list for you)" in str(caught.value)
+    assert f"list and watch on {resource} in namespace {cluster.namespace}" in str(caught.value)

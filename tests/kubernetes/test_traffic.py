@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stoker.errors import UnknownModelError
 from stoker.platforms.kubernetes import routing
 from stoker.platforms.kubernetes.names import ACTIVATOR_PORTS, DIRECT, SLICE_MANAGER_OURS
 from stoker.platforms.kubernetes.platform import KubernetesPlatform
@@ -19,6 +20,7 @@ from tests.kubernetes.api.server import ApiServer
 from tests.kubernetes.cluster.kubelet import Kubelet
 from tests.kubernetes.conftest import Cluster
 from tests.kubernetes.objects import deployment, service
+from tests.kubernetes.waiting import until
 from tests.kubernetes.watcher import Watcher, events
 
 SLICES = named("EndpointSlice")
@@ -47,12 +49,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def leading(
-    cluster: Cluster, activators: Activators
+    cluster: Cluster, activators: Activators, told: list[dict[int, ModelKey]] | None = None
 ) -> AsyncIterator[tuple[KubernetesPlatform, Watcher]]:
     platform = KubernetesPlatform(
         cluster.client,
         namespaces=[cluster.namespace],
         activators=activators,
+        on_ports=lambda ports: told.append(dict(ports)) if told is not None else None,
         settle=0.05,
     )
     async with platform:
@@ -272,3 +275,94 @@ async def test_services_are_left_alone_without_activators(cluster: Cluster) -> N
         platform.activators_changed()
         assert platform.activator_ports() == {}
         assert (await state(cluster))[:3] == (None, [], False)
+
+
+async def test_services_that_come_at_once_get_different_ports(cluster: Cluster) -> None:
+    """None is given away twice between a write and its being seen."""
+    await set_up(cluster)
+    for number in range(5):
+        body = service(f"s{number}", selector={"app": "m"})
+        await cluster.client.create(cluster.path("services"), body)
+    async with leading(cluster, Activators(cluster)) as (platform, _):
+        while len(platform.activator_ports()) < 6:
+            await state(cluster)
+        assert sorted(platform.activator_ports()) == list(range(20000, 20006))
+        paths = [cluster.path("services", name) for name in ("m", "s0", "s1", "s2", "s3", "s4")]
+        told = [(await cluster.client.get(path))["metadata"]["annotations"] for path in paths]
+        assert len({annotations[ACTIVATOR_PORTS] for annotations in told}) == 6
+
+
+async def test_a_copied_annotation_takes_no_traffic_away(cluster: Cluster) -> None:
+    """Whoever copies a Service with its annotations gets ports of its own: the port stays with
+    the older one's model, all the time."""
+    key = await set_up(cluster)
+    activators = Activators(cluster)
+    activators.accept(20000)
+    told: list[dict[int, ModelKey]] = []
+    await cluster.client.create(cluster.path("deployments"), deployment("thief"))
+    async with leading(cluster, activators, told) as (platform, _):
+        await reached(cluster, "=20000", [activators.address], True, 0)
+        body = service("thief")
+        body["metadata"]["annotations"] = {ACTIVATOR_PORTS: "=20000"}
+        await cluster.client.create(cluster.path("services"), body)
+        while len(platform.activator_ports()) < 2:
+            await state(cluster)
+        thief = ModelKey(cluster.namespace, "thief")
+        assert platform.activator_ports() == {20000: key, 20001: thief}
+        assert all(ports.get(20000, key) == key for ports in told)
+        found = await cluster.client.get(cluster.path("services", "thief"))
+        assert found["metadata"]["annotations"][ACTIVATOR_PORTS] == "=20001"
+
+
+async def test_who_does_not_lead_writes_nothing_and_knows_the_ports(cluster: Cluster) -> None:
+    """Then it leads, and goes on at once."""
+    leads = False
+    key = await set_up(cluster)
+    activators = Activators(cluster)
+    activators.accept(20000)
+    more: Any = {"namespaces": [cluster.namespace], "activators": activators}
+    async with (
+        KubernetesPlatform(cluster.client, leads=lambda: leads, **more) as platform,
+        KubernetesPlatform(
+            cluster.client, namespaces=[cluster.namespace], looks_only=True
+        ) as looking,
+    ):
+        platform.activators_changed()
+        assert (await state(cluster))[:3] == (None, [], False)
+        leads = True
+        platform.lead_changed()
+        await reached(cluster, "=20000", [activators.address], True, 0)
+        while looking.activator_ports() != {20000: key}:
+            await state(cluster)
+
+
+async def test_a_model_with_replicas_is_one_until_its_service_is_given_back(
+    cluster: Cluster, kubelet: Kubelet, server: ApiServer
+) -> None:
+    """Whoever calls meanwhile gets an answer: the label goes, the model stays, unscaled, as
+    long as its Service leads to the activators. A label that comes back undoes it."""
+    key = await set_up(cluster, replicas=1)
+    activators = Activators(cluster)
+    activators.accept(20000)
+    async with leading(cluster, activators) as (platform, seen):
+        await reached(cluster, "=20000", [activators.address], True, 0)
+        await seen.ready(1)
+        fault = server.faults.add(Answer(503, "no"), verb="patch", path="/services/m")
+        for value, known in ((None, False), ("true", True), (None, False)):
+            body = {"metadata": {"labels": {"stoker.dev/managed": value}}}
+            await cluster.client.patch(cluster.path("deployments", "m"), body)
+            while await is_scaled(platform, key) is not known:
+                await state(cluster)
+            assert key in seen.models
+        fault.lift()
+        await reached(cluster, None, [], False, 1)
+        await until(lambda: key not in seen.models)
+        assert len(seen.gone) == 1
+
+
+async def is_scaled(platform: KubernetesPlatform, key: ModelKey) -> bool:
+    try:
+        await platform.scale(key, 1)
+    except UnknownModelError:
+        return False
+    return True

@@ -1,8 +1,9 @@
-"""Which models there are: labelled Deployments, their annotations, and who else scales them."""
+"""Which models there are: labelled Deployments, their annotations, and who else scales them;
+on which nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from stoker.errors import Problem, SettingsError
 from stoker.platforms.kubernetes.names import KNATIVE_PREFIX, PORT, PREFIX
 from stoker.platforms.kubernetes.pods import port_among, ports_of
 from stoker.settings.annotations import Annotated, read_annotations
-from stoker.vocabulary import ModelKey
+from stoker.vocabulary import ModelKey, Node
 
 Obj = Mapping[str, Any]
 
@@ -96,6 +97,27 @@ def rival(obj: Obj, kind: str) -> Rival | None:
     if target.get("kind", "Deployment") != "Deployment" or "name" not in target:
         return None
     return Rival(kind, metadata["name"], ModelKey(metadata["namespace"], target["name"]))
+
+
+def rival_of(kind: str) -> Callable[[Obj], Rival | None]:
+    """``rival`` of objects of this kind."""
+    return lambda obj: rival(obj, kind)
+
+
+# Who made a node puts its pool's name into one of these.
+_POOL_LABELS = (
+    *("karpenter.sh/nodepool", "cloud.google.com/gke-nodepool", "eks.amazonaws.com/nodegroup"),
+    *("kubernetes.azure.com/agentpool", "agentpool"),
+)
+
+
+def node(obj: Obj) -> Node:
+    """A machine of the cluster."""
+    labels = obj["metadata"].get("labels") or {}
+    pool = next((labels[name] for name in _POOL_LABELS if name in labels), "")
+    conditions = (obj.get("status") or {}).get("conditions") or ()
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return Node(obj["metadata"]["name"], pool, ready=ready)
 
 
 def refusal(rivals: Iterable[Rival]) -> str:

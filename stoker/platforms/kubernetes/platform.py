@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from stoker.clock import Clock, SystemClock
@@ -49,11 +50,14 @@ _WARNINGS = ("failed", "refused", "outage")
 class KubernetesPlatform:
     """Implements ``stoker.platform.Platform`` over labelled Deployments and their pods.
 
-    ``namespaces`` are the only ones touched; empty: all. ``budget`` bounds every write that
-    only the leader may make. ``activators``, if given, says who takes requests: then Services
-    are led through them, and whoever runs one calls ``activators_changed``. ``settings``, if
-    given, are under those of each model. Used as
-    ``async with KubernetesPlatform(client) as platform:``.
+    ``namespaces`` are the only ones touched; empty: all. ``leads`` says whether this process
+    may write at all, and whoever decides that calls ``lead_changed``; ``budget`` bounds every
+    write that only the leader may make. ``activators``, if given, says who takes requests: then
+    Services are led through them, and whoever runs one calls ``activators_changed``.
+    ``on_ports`` is told on which ports activators have to accept, and whose requests come
+    there. ``looks_only``: this process never leads, and needs no permission to write, nor to
+    look at what only a leader must know. ``settings``, if given, are under those of each model.
+    Used as ``async with KubernetesPlatform(client) as platform:``.
     """
 
     def __init__(
@@ -62,8 +66,11 @@ class KubernetesPlatform:
         *,
         namespaces: Sequence[str] = (),
         budget: Budget = lambda: 60.0,
+        leads: Callable[[], bool] = lambda: True,
         activators: Callable[[], Sequence[Activator]] | None = None,
         settings: SharedSettings | None = None,
+        on_ports: Callable[[Mapping[int, ModelKey]], None] = lambda ports: None,
+        looks_only: bool = False,
         settle: float = SETTLE,
         clock: Clock | None = None,
     ) -> None:
@@ -78,6 +85,12 @@ class KubernetesPlatform:
         self._nodes: dict[str, Node] = {}
         self._recorder = Recorder(client, clock=self._clock)
         self._labelled: dict[tuple[str, str, str], set[ModelKey]] = {}
+        self._leads: Callable[[], bool] = (lambda: False) if looks_only else leads
+        self._looks_only = looks_only
+        self._on_ports = on_ports
+        self._listed = False
+        if looks_only:
+            activators = tuple
         self._routing = activators and Routing(
             client,
             clock=self._clock,
@@ -85,14 +98,21 @@ class KubernetesPlatform:
             activators=activators,
             lead=self._lead,
             on_contested=self._contested,
+            on_ports=self._ports_changed,
+            leads=self._leads,
             settle=settle,
         )
         self._reflectors: list[Reflector[Any]] = []
         self._writer = Writer(client, self._models, budget=budget, clock=self._clock)
+        self._settle = settle
         self._closed = False
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -102,10 +122,12 @@ class KubernetesPlatform:
         """Begin to watch; returns once everything has been listed, however long that takes.
 
         Settings, rivals and pods are listed before Deployments, so that no model is announced that
-        would have to be taken back. Raises PlatformError (a namespace that may not be read).
+        would have to be taken back. Raises PlatformError for what may not be listed.
         """
         keda = await self._serves("/apis/keda.sh/v1alpha1")
-        first: list[Reflector[Any]] = [self._reflector("/api/v1/nodes", _node, self._nodes_changed)]
+        first: list[Reflector[Any]] = []
+        if not self._looks_only:
+            first.append(self._reflector("/api/v1/nodes", models.node, self._nodes_changed))
         if (shared := self._settings) is not None:
             view, changed = shared_settings.view, self._settings_changed
             first.append(self._reflector(shared.path, view, changed, shared.query))
@@ -115,24 +137,31 @@ class KubernetesPlatform:
             objects = ("/apis/keda.sh/v1alpha1", "scaledobjects", "ScaledObject")
             for group, plural, kind in (hpas, objects) if keda else (hpas,):
                 path = f"{group}{root}/{plural}"
-                first.append(self._reflector(path, _rival_of(kind), self._rivals_changed))
+                first.append(self._reflector(path, models.rival_of(kind), self._rivals_changed))
             first.append(self._reflector(f"/api/v1{root}/pods", pods.view, self._pods_changed))
             path = f"/apis/apps/v1{root}/deployments"
             query = {"labelSelector": MANAGED_SELECTOR}
             second.append(self._reflector(path, models.view, self._deployments_changed, query))
         third: list[Reflector[Any]] = []
         if self._routing:
-            third = [r for root in self._roots() for r in self._routing.reflectors(root)]
+            writes = not self._looks_only
+            third = [
+                reflector
+                for root in self._roots()
+                for reflector in self._routing.reflectors(root, writes=writes)
+            ]
         for group_of in (first, second, third):
             for reflector in group_of:
                 self._reflectors.append(reflector)
                 reflector.start()
             for reflector in group_of:
                 await reflector.synced()
+        self._listed = True
         self._recorder.start()
         if self._routing:
             self._routing.start()
-        self._writer.start()
+        if not self._looks_only:
+            self._writer.start()
 
     def _roots(self) -> tuple[str, ...]:
         return tuple(f"/namespaces/{name}" for name in self._namespaces) or ("",)
@@ -219,6 +248,23 @@ class KubernetesPlatform:
         """Why labelled Deployments are not models, or not with their present annotations."""
         return {key: known.refused for key, known in self._models.items() if known.refused}
 
+    def lead_changed(self) -> None:
+        """This process leads from now on, or does no more.
+
+        A new leader decides from what is there: whether a model's initial scale has been given
+        to it already nobody can tell by its Deployment, so only those that get the label later
+        get theirs. What was wanted as long as another led is wanted no more.
+        """
+        for known in tuple(self._models.values()):
+            known.scaling.stand_down()
+            known.initialised = True
+            if self._leads() and not known.leaving:
+                self._settle_model(known.deployment)
+                if known.refused:
+                    self._note(known, known.refused_for, known.refused)
+        if self._routing:
+            self._routing.look()
+
     def activators_changed(self) -> None:
         """Activators came, are leaving, or accept on other ports."""
         if self._routing:
@@ -227,6 +273,13 @@ class KubernetesPlatform:
     def activator_ports(self) -> Mapping[int, ModelKey]:
         """On which ports activators have to accept, and whose requests come there."""
         return self._routing.ports if self._routing else {}
+
+    def _ports_changed(self) -> None:
+        self._on_ports(self.activator_ports())
+        loop = asyncio.get_running_loop()
+        for known in self._models.values():
+            if known.leaving and not self._is_led(known):
+                loop.call_later(self._settle, self._end_if_due, known)
 
     def readings(self) -> Iterator[Reading]:
         """For ``telemetry.Exposition``; requests are the client's to tell."""
@@ -242,11 +295,12 @@ class KubernetesPlatform:
     def _settings_changed(self, deltas: Iterable[Delta[ConfigMapView]]) -> None:
         assert self._settings is not None
         changed, notes = self._settings.changed(deltas)
-        for note in notes:
+        for note in () if self._looks_only else notes:
             self._recorder.record(note)
         if changed:
             for known in tuple(self._models.values()):
-                self._settle_model(known.deployment)
+                if not known.removed:
+                    self._settle_model(known.deployment)
 
     def _deployments_changed(self, deltas: Iterable[Delta[DeploymentView]]) -> None:
         for delta in deltas:
@@ -254,23 +308,29 @@ class KubernetesPlatform:
                 self._settle_model(delta.new)
             else:
                 view = delta.new if isinstance(delta, Changed) else delta.old
-                self._remove_model(view.key)
+                self._let_go(view.key, remove=True)
 
     def _settle_model(self, view: DeploymentView) -> None:
         known = self._models.get(view.key)
         if known is None or known.deployment.uid != view.uid:
             self._remove_model(view.key)
             known = Managed(view, Tracker(view.key), Scaling(0.0))
+            known.initialised = not self._listed
             self._models[view.key] = known
+        known.leaving = known.removed = False
+        was = known.announced, known.deployment.labels
         self._unlabel(known)
         known.deployment = view
         for pair in view.labels:
             self._labelled.setdefault((view.key.namespace, *pair), set()).add(view.key)
-        if self._routing:
-            self._routing.look()
+        self._take_settings(known, view)
+        if self._routing and was != (known.announced, view.labels):
+            self._routing.look(view.key.namespace)
+
+    def _take_settings(self, known: Managed, view: DeploymentView) -> None:
         known.scaling.observed(view.replicas)
         if rivals := models.refusal(sorted(self._rivals.get(view.key, ()), key=repr)):
-            self._withdraw(known)
+            self._let_go(view.key, remove=False)
             self._refuse(known, "ModelRefused", rivals)
             return
         try:
@@ -288,8 +348,11 @@ class KubernetesPlatform:
         if known.announced and known.tracker.port != port:
             self._announce(known.tracker.all_gone("another port was set"))
             known.announced = False
-        if self._watches.specs.get(view.key) != annotated.spec:
-            self._watches.announce_model(ModelChanged(annotated.spec))
+        spec = annotated.spec
+        if known.initialised:
+            spec = replace(spec, scaling=replace(spec.scaling, initial_scale=0))
+        if self._watches.specs.get(view.key) != spec:
+            self._watches.announce_model(ModelChanged(spec))
         if not known.announced:
             known.announced = True
             known.tracker = Tracker(view.key, port)
@@ -298,13 +361,45 @@ class KubernetesPlatform:
                 self._pod_changed(known, pod)
         self._writer.look_at(view.key)
 
+    def _let_go(self, key: ModelKey, *, remove: bool) -> None:
+        """It is not to be a model any more. As long as its Services lead to the activators, and
+        they have somebody to pass requests on to, it stays one that is not scaled."""
+        known = self._models.get(key)
+        if known is None:
+            return
+        known.removed = known.removed or remove
+        if self._routing and known.announced and self._is_led(known) and known.ready:
+            if not known.leaving:
+                known.leaving = True
+                known.scaling.stand_down()
+                self._routing.look(key.namespace)
+        else:
+            self._end(known)
+
+    def _is_led(self, known: Managed) -> bool:
+        return known.deployment.key in self.activator_ports().values()
+
+    def _end(self, known: Managed) -> None:
+        known.leaving = False
+        if known.removed:
+            self._remove_model(known.deployment.key)
+        else:
+            self._withdraw(known)
+            if self._routing:
+                self._routing.look(known.deployment.key.namespace)
+
+    def _end_if_due(self, known: Managed) -> None:
+        """Requests may be on their way to a port for a while after it is nobody's any more."""
+        if known.leaving and not (self._is_led(known) and known.ready):
+            self._end(known)
+
     def _remove_model(self, key: ModelKey) -> None:
         known = self._models.pop(key, None)
         if known is not None:
             self._unlabel(known)
             self._withdraw(known)
             if self._routing:
-                self._routing.look()
+                self._routing.look(key.namespace)
 
     def _unlabel(self, known: Managed) -> None:
         key = known.deployment.key
@@ -334,10 +429,9 @@ class KubernetesPlatform:
         if len(owners) != 1:
             return None
         (known,) = owners
-        if known.via_activator and (why := unfit(service)):
+        if known.via_activator and not known.leaving and (why := unfit(service)):
             self._note(known, "TrafficRefused", f"Service {service.name} {why}")
-        ready = sum(replica.phase is Phase.READY for replica in known.tracker.replicas)
-        return Lead(known.deployment.key, known.via_activator, ready)
+        return Lead(known.deployment.key, known.via_activator and not known.leaving, known.ready)
 
     def _withdraw(self, known: Managed) -> None:
         """It is no model any more; its pods are left alone."""
@@ -349,7 +443,7 @@ class KubernetesPlatform:
 
     def _refuse(self, known: Managed, reason: str, why: str) -> None:
         if known.refused != why:
-            known.refused = why
+            known.refused, known.refused_for = why, reason
             logger.warning("%s: %s", known.deployment.key, why)
             self._note(known, reason, why)
 
@@ -363,7 +457,7 @@ class KubernetesPlatform:
                 self._rivals.setdefault(delta.new.target, set()).add(delta.new)
                 touched.append(delta.new.target)
             for key in touched:
-                if known := self._models.get(key):
+                if (known := self._models.get(key)) and not known.removed:
                     self._settle_model(known.deployment)
 
     def _pods_changed(self, deltas: Iterable[Delta[PodView]]) -> None:
@@ -390,6 +484,9 @@ class KubernetesPlatform:
             else:
                 known.scaling.seen_draining(replica, now)
         self._announce(events)
+        if known.leaving and not known.ready:
+            self._end(known)
+            return
         self._writer.look_at(known.deployment.key)
 
     def _pod_gone(self, known: Managed | None, pod: PodView) -> None:
@@ -403,6 +500,9 @@ class KubernetesPlatform:
         if replica := known.tracker.current(pod):
             known.scaling.gone(replica.id)
         self._announce(known.tracker.gone(pod, self._clock.now()))
+        if known.leaving and not known.ready:
+            self._end(known)
+            return
         self._writer.look_at(key)
 
     def _nodes_changed(self, deltas: Iterable[Delta[Node]]) -> None:
@@ -422,6 +522,8 @@ class KubernetesPlatform:
     # --- within -------------------------------------------------------------------------------
 
     def _note(self, known: Managed, kind: str, message: str) -> None:
+        if not self._leads():
+            return  # whoever does tells it, once
         deployment = known.deployment
         warning = any(word in kind.lower() for word in _WARNINGS)
         self._recorder.record(Note(deployment.key, deployment.uid, kind, message, warning))
@@ -430,26 +532,7 @@ class KubernetesPlatform:
         if self._closed:
             raise PlatformClosedError("the Kubernetes platform is closed")
         known = self._models.get(model)
-        if known is None or not known.announced:
-            why = f": {known.refused}" if known is not None else ""
+        if known is None or known.leaving or not known.announced:
+            why = f": {known.refused}" if known is not None and known.refused else ""
             raise UnknownModelError(f"{model}: no such model{why}")
         return known
-
-
-# Who made a node puts its pool's name into one of these.
-_POOL_LABELS = (
-    *("karpenter.sh/nodepool", "cloud.google.com/gke-nodepool", "eks.amazonaws.com/nodegroup"),
-    *("kubernetes.azure.com/agentpool", "agentpool"),
-)
-
-
-def _node(obj: models.Obj) -> Node:
-    labels = obj["metadata"].get("labels") or {}
-    pool = next((labels[name] for name in _POOL_LABELS if name in labels), "")
-    conditions = (obj.get("status") or {}).get("conditions") or ()
-    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-    return Node(obj["metadata"]["name"], pool, ready=ready)
-
-
-def _rival_of(kind: str) -> Callable[[models.Obj], Rival | None]:
-    return lambda obj: models.rival(obj, kind)

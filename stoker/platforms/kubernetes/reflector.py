@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Any, Generic, Protocol, TypeVar
 
 from stoker.clock import Clock
-from stoker.errors import ApiError
+from stoker.errors import ApiError, PlatformError
 from stoker.platforms.kubernetes.client import Client, Query
 from stoker.platforms.kubernetes.reflection import (
     Cause,
@@ -40,6 +40,8 @@ T = TypeVar("T")
 # SILENCE, and five resources still cost less than 0.05 requests per second.
 WATCH_SECONDS = 120
 SILENCE = 15.0
+# So many refusals in a row, about two seconds, before a start is given up.
+REFUSALS = 5
 
 
 class Wants(Protocol[T]):
@@ -81,6 +83,8 @@ class Reflector(Generic[T]):
         self._watch_seconds = watch_seconds
         self._silence = silence
         self._synced = asyncio.Event()
+        self._refusals = 0
+        self._refused: PlatformError | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -97,8 +101,12 @@ class Reflector(Generic[T]):
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def synced(self) -> None:
-        """Until everything has been listed once."""
+        """Until everything has been listed once. Raises PlatformError where that may not be:
+        rights that were given a moment ago are waited for, see ``REFUSALS``.
+        """
         await self._synced.wait()
+        if self._refused is not None:
+            raise self._refused
 
     async def close(self) -> None:
         """Watch no more. Idempotent."""
@@ -133,6 +141,8 @@ class Reflector(Generic[T]):
             except ApiError as error:
                 cause = cause_of(error.status)
                 self._failed(cause, str(error), error.retry_after)
+                if not self._synced.is_set() and error.status in (401, 403):
+                    self._count_refusal(error)
             except Exception as error:
                 # An object of a shape nobody has thought of must not end the watch of all.
                 logger.exception("%s: what came could not be taken in", self._path)
@@ -145,6 +155,18 @@ class Reflector(Generic[T]):
         if not self._synced.is_set():
             logger.debug("%s: %d objects at %s", self._path, len(items), revision)
             self._synced.set()
+
+    def _count_refusal(self, error: ApiError) -> None:
+        self._refusals += 1
+        if self._refusals < REFUSALS:
+            return
+        *_, space, _ = ("", "", *self._path.split("/"))
+        where = f"in namespace {space}" if "/namespaces/" in self._path else "in all namespaces"
+        self._refused = PlatformError(
+            f"{self._path} may not be listed ({error}); grant the verbs list and watch on"
+            f" {self.resource} {where} to the account that Stoker runs as"
+        )
+        self._synced.set()
 
     async def _watch(self, revision: str) -> None:
         seconds = self._watch_seconds * (0.8 + 0.4 * self._chance())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from stoker.clock import Clock
@@ -17,6 +17,7 @@ from stoker.platforms.kubernetes.reflector import Reflector
 from stoker.platforms.kubernetes.traffic import (
     SETTLE,
     Activator,
+    Annotate,
     Done,
     ServiceView,
     SetKey,
@@ -59,6 +60,8 @@ class _Service:
     giving_back: bool = False
     contested: int = 0
     truce_until: float = 0.0
+    # The ports that it is noted to have, before the annotation is seen too.
+    ports: frozenset[int] = frozenset()
 
     def count(self, now: float) -> None:
         """Note since when things are as they are."""
@@ -78,8 +81,9 @@ class Routing:
     """``lead`` says whose a Service is (None: nobody's), ``activators`` who takes requests.
 
     ``look()`` makes it look at every Service again; ``ports`` is which model the activators'
-    ports are for: whoever runs an activator accepts on them. ``settle`` seconds: see
-    ``traffic.SETTLE``.
+    ports are for: whoever runs an activator accepts on them, and ``on_ports`` is called when
+    they change. ``leads``: whether anything may be written; see ``look`` for when that changes.
+    ``settle`` seconds: see ``traffic.SETTLE``.
     """
 
     def __init__(
@@ -91,8 +95,16 @@ class Routing:
         activators: Callable[[], Sequence[Activator]],
         lead: Callable[[ServiceView], Lead | None],
         on_contested: Callable[[ServiceView, int], None] = lambda service, times: None,
+        on_ports: Callable[[], None] = lambda: None,
+        leads: Callable[[], bool] = lambda: True,
         settle: float = SETTLE,
     ) -> None:
+        self.ports: Mapping[int, ModelKey] = {}
+        self._ports_stale = True
+        # The Services that have a port in their annotation: more than one where it was copied.
+        self._allocated: dict[int, set[Key]] = {}
+        self._on_ports = on_ports
+        self._leads = leads
         self._settle = settle
         self._client = client
         self._clock = clock
@@ -106,17 +118,21 @@ class Routing:
         self._stir = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def reflectors(self, root: str) -> list[Reflector[Any]]:
-        """What has to be watched below ``root`` ("" or ``/namespaces/NAME``)."""
-        paths = (f"/api/v1{root}/services", f"/apis/discovery.k8s.io/v1{root}/endpointslices")
-        return [
-            Reflector(
-                self._client, paths[0], services.view, self._services_changed, clock=self._clock
-            ),
-            Reflector(
-                self._client, paths[1], services.slice_view, self._slices_changed, clock=self._clock
-            ),
-        ]
+    def reflectors(self, root: str, *, writes: bool = True) -> list[Reflector[Any]]:
+        """What has to be watched below ``root`` ("" or ``/namespaces/NAME``); without
+        ``writes`` only what ``ports`` needs.
+        """
+        path, clock = f"/api/v1{root}/services", self._clock
+        of_services = Reflector(
+            self._client, path, services.view, self._services_changed, clock=clock
+        )
+        if not writes:
+            return [of_services]
+        path = f"/apis/discovery.k8s.io/v1{root}/endpointslices"
+        of_slices = Reflector(
+            self._client, path, services.slice_view, self._slices_changed, clock=clock
+        )
+        return [of_services, of_slices]
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -127,9 +143,12 @@ class Routing:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def look(self) -> None:
-        """Something changed that Services do not tell: activators, models."""
-        self._due |= self._services.keys()
+    def look(self, namespace: str = "") -> None:
+        """Something changed that Services do not tell: activators, who leads; or models, then
+        of one ``namespace``."""
+        keys = self._services.keys()
+        self._due |= {key for key in keys if key[0] == namespace} if namespace else keys
+        self._ports_stale = True
         self._stir.set()
 
     def ready_changed(self) -> None:
@@ -139,14 +158,41 @@ class Routing:
             self._due |= waiting
             self._stir.set()
 
-    @property
-    def ports(self) -> Mapping[int, ModelKey]:
+    def _find_ports(self) -> None:
         """The activators' ports, each with the model that its requests are for."""
+        self._ports_stale = False
         found: dict[int, ModelKey] = {}
         for known in self._services.values():
-            if known.view is not None and (lead := self._lead(known.view)):
-                found.update((port, lead.model) for _, port in known.view.allocated)
-        return found
+            if known.view is not None and known.view.allocated:
+                view = self._own_ports(known.view)
+                if lead := self._lead(view):
+                    found.update((port, lead.model) for _, port in view.allocated)
+        if found != self.ports:
+            self.ports = found
+            self._on_ports()
+
+    def _own_ports(self, service: ServiceView) -> ServiceView:
+        """``service`` without ports that an older Service has too: somebody copied them with
+        all its annotations, and gets others."""
+        mine = _seniority(service)
+        kept = tuple(
+            (name, port)
+            for name, port in service.allocated
+            if not any(
+                other.view is not None and _seniority(other.view) < mine
+                for other in (self._services[key] for key in self._allocated[port])
+            )
+        )
+        return service if kept == service.allocated else replace(service, allocated=kept)
+
+    def _note_ports(self, key: Key, known: _Service, pairs: Iterable[tuple[str, int]]) -> None:
+        before, known.ports = known.ports, frozenset(port for _, port in pairs)
+        for port in before - known.ports:
+            self._allocated[port].discard(key)
+            if not self._allocated[port]:
+                del self._allocated[port]
+        for port in known.ports:
+            self._allocated.setdefault(port, set()).add(key)
 
     def waiting(self) -> Mapping[Key, str]:
         """What keeps Services from being as wanted, for people."""
@@ -158,6 +204,8 @@ class Routing:
         for delta in deltas:
             known = self._services.setdefault(delta.key, _Service())
             known.view = delta.new if isinstance(delta, Changed) else None
+            self._note_ports(delta.key, known, known.view.allocated if known.view else ())
+            self._ports_stale = True
             if delta.old and delta.old.taken and known.view and not known.view.taken:
                 self._key_gone(known, known.view)
             self._seen(delta.key, known)
@@ -199,11 +247,13 @@ class Routing:
     async def _run(self) -> None:
         while True:
             self._stir.clear()
+            if self._ports_stale:
+                self._find_ports()
             due, self._due = self._due, set()
             pauses = [LOOK_AGAIN]
-            for key in due:
+            for key in due if self._leads() else ():
                 if known := self._services.get(key):
-                    pause = await self._lead_on(known)
+                    pause = await self._lead_on(key, known)
                     if pause is not None:
                         self._later.add(key)
                         pauses.append(pause)
@@ -218,7 +268,7 @@ class Routing:
         self._later.clear()
         self._stir.set()
 
-    async def _lead_on(self, known: _Service) -> float | None:
+    async def _lead_on(self, key: Key, known: _Service) -> float | None:
         """One write for this Service at most; in how many seconds to look again, if at all."""
         service = known.view
         if service is None or known.unseen:
@@ -226,10 +276,10 @@ class Routing:
         lead = self._lead(service)
         if lead is None and not service.allocated:
             return None  # none of ours, and never was
+        service = self._own_ports(service)
         now = self._clock.now()
         # A model that is no more has nobody who knows its replicas: its pods answer, or nobody.
         since = known.direct_since if lead is not None else known.plain_since
-        others = [k.view for k in self._services.values() if k.view and k.view is not service]
         then = step(
             service,
             known.slices.values(),
@@ -237,7 +287,7 @@ class Routing:
             activators=self._activators(),
             ready=lead.ready if lead is not None else 1,
             direct_for=0.0 if since is None else now - since,
-            used_ports={port for view in others for _, port in view.allocated},
+            used_ports=self._allocated.keys(),
             settle=self._settle,
         )
         known.waiting = then.why if isinstance(then, Wait) else ""
@@ -250,13 +300,22 @@ class Routing:
             return known.truce_until - now
         known.giving_back = known.giving_back or then == SetKey(False)
         known.unseen = True
+        if isinstance(then, Annotate):
+            # At once: the next Service must not get the same.
+            self._note_ports(key, known, then.ports)
         try:
             await services.perform(self._client, service, known.slices, then, self._budget())
         except PlatformError as error:
             # Refused, or nobody knows: what is known may be outdated, nothing is settled.
             known.unseen, known.plain_since, known.direct_since = False, None, None
             known.count(self._clock.now())
+            self._note_ports(key, known, known.view.allocated if known.view else ())
             logger.info("%s/%s: %s: %s", service.namespace, service.name, then, error)
             return RETRY
         logger.info("%s/%s: %s", service.namespace, service.name, then)
         return None
+
+
+def _seniority(service: ServiceView) -> tuple[str, bool, str]:
+    """Who of those that claim a port has it: the smallest. Kubernetes' times are in seconds."""
+    return service.created, not service.taken, service.uid

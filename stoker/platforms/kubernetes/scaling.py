@@ -88,6 +88,12 @@ class Scaling:
         self.wish = count
         self._preferred = frozenset(preferred)
 
+    def stand_down(self) -> None:
+        """Nothing is wanted any more, and nobody is to go who was not told yet."""
+        self.wish = None
+        for id in [v.id for v in self._victims.values() if v.stage is _Stage.CHOSEN]:
+            self.gone(id)
+
     def observed(self, count: int) -> None:
         """The Deployment's count as it stands in the cluster: somebody else may write it too."""
         self._asked = count

@@ -46,6 +46,7 @@ def view(service: Obj) -> ServiceView | None:
         udp=any(port.get("protocol", "TCP") != "TCP" for port in ports),
         allocated=_allocated(written),
         version=metadata["resourceVersion"],
+        created=metadata.get("creationTimestamp") or "",
     )
 
 

@@ -39,7 +39,7 @@ FIRST_PORT, LAST_PORT = 20_000, 29_999
 class ServiceView:
     """What is kept of a Service. ``ports``: names ("" for a single one) in order; ``allocated``:
     the activators' port of each; ``families``: IPv4, IPv6; ``version``: its resourceVersion,
-    over which writes are made and no other."""
+    over which writes are made and no other; ``created``: when, as Kubernetes writes it."""
 
     namespace: str
     name: str
@@ -52,6 +52,7 @@ class ServiceView:
     udp: bool = False
     allocated: tuple[tuple[str, int], ...] = ()
     version: str = ""
+    created: str = ""
 
     @property
     def taken(self) -> bool:
@@ -219,6 +220,8 @@ def allocate(service: ServiceView, used: Collection[int]) -> tuple[tuple[str, in
     """The activators' port for each port of the Service: those that it has stay, so that no
     activator has to move; None if there are none left."""
     has = dict(service.allocated)
+    if all(name in has for name in service.ports):
+        return tuple((name, has[name]) for name in service.ports)
     taken = {*used, *has.values()}
     free = (port for port in range(FIRST_PORT, LAST_PORT + 1) if port not in taken)
     allocated = []

@@ -17,7 +17,7 @@ from stoker.platforms.kubernetes.models import DeploymentView
 from stoker.platforms.kubernetes.names import DELETION_COST, DRAINING
 from stoker.platforms.kubernetes.scaling import Delete, Effect, Mark, Scaling, SetScale
 from stoker.platforms.kubernetes.tracking import Tracker
-from stoker.vocabulary import ModelKey
+from stoker.vocabulary import ModelKey, Phase
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +40,20 @@ class Managed:
     announced: bool = False
     via_activator: bool = True
     refused: str = ""
+    refused_for: str = ""
+    # Whether its initial scale is behind it.
+    initialised: bool = False
+    # It is no model any more (``removed``: nor labelled), but requests still come for it.
+    leaving: bool = False
+    removed: bool = False
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     retry_at: float = 0.0
     failures: int = 0
+
+    @property
+    def ready(self) -> int:
+        """How many replicas are ready."""
+        return sum(replica.phase is Phase.READY for replica in self.tracker.replicas)
 
 
 class Writer:

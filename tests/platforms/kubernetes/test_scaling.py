@@ -266,3 +266,20 @@ def is_over(scaling: Scaling, id: str) -> bool:
     """Whether a victim counts as empty, because it is or its time was over."""
     victim = scaling._victims.get(id)
     return victim is not None and victim.stage.name == "EMPTY"
+
+
+def test_who_leads_no_more_wants_nothing_more() -> None:
+    """What was wanted and not begun is given up; a replica that was told to go still goes."""
+    scaling = Scaling(45.0)
+    scaling.observed(3)
+    three = ready("a", "b", "c")
+    scaling.want(1, ["b", "c"])
+    told = scaling.next(three, 0.0)
+    assert told in (Mark("b", COST_DRAINING), Mark("c", COST_DRAINING))
+    scaling.done(told, 0.0)
+    other = "c" if told.id == "b" else "b"
+    assert scaling.is_victim(other)
+    scaling.stand_down()
+    assert scaling.is_victim(told.id)
+    assert not scaling.is_victim(other)
+    assert effects(scaling, three, 100.0) == []
