@@ -244,8 +244,29 @@ LOST_REPORTS = MetricSpec(
     "Load reports and pokes that no autoscaler was there to take",
     ("kind",),
 )
+STATS_LINKS = MetricSpec(
+    "stoker_stats_links", Kind.GAUGE, "Autoscalers that this activator tells its load now"
+)
+STATS_RECONNECTS = MetricSpec(
+    "stoker_stats_reconnects",
+    Kind.COUNTER,
+    "Times a link to an autoscaler ended or could not be made; each is tried again",
+)
 
 # autoscaler
+STATS_ACTIVATORS = MetricSpec(
+    "stoker_stats_activators", Kind.GAUGE, "Activators that tell this autoscaler their load now"
+)
+STATS_TAKEN = MetricSpec(
+    "stoker_stats_reports", Kind.COUNTER, "Load reports that came over links from activators"
+)
+STATS_REFUSED = MetricSpec(
+    "stoker_stats_refusals",
+    Kind.COUNTER,
+    "Links of activators that were refused or ended, by reason (no-token, wrong-token, no-name,"
+    " too-many, bad-message)",
+    ("reason",),
+)
 DESIRED = MetricSpec("stoker_desired_replicas", Kind.GAUGE, "Replicas decided on", _M)
 REPLICAS = MetricSpec(
     "stoker_replicas", Kind.GAUGE, "Replicas there are, by phase", ("model", "phase")

@@ -54,6 +54,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("", "v1", "Pod", "pods", "V1Pod", ("po",), True, ("status", "binding"), generation=True),
     Kind("", "v1", "Service", "services", "V1Service", ("svc",), True, _STATUS),
     Kind("", "v1", "ConfigMap", "configmaps", "V1ConfigMap", ("cm",)),
+    Kind("", "v1", "Secret", "secrets", "V1Secret"),
     Kind("", "v1", "Event", "events", "CoreV1Event", ("ev",)),
     Kind(
         *("apps", "v1", "Deployment", "deployments", "V1Deployment", ("deploy",), True, _SCALED),

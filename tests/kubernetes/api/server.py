@@ -16,7 +16,7 @@ from typing import Any, Self
 import yaml
 from aiohttp import web
 
-from tests.kubernetes.api import discovery, errors, faults
+from tests.kubernetes.api import discovery, errors, faults, reviews
 from tests.kubernetes.api.applying import APPLY, Manager
 from tests.kubernetes.api.kinds import Kind, Obj, at
 from tests.kubernetes.api.store import Change, Store, Stored
@@ -70,6 +70,7 @@ class ApiServer:
     """Used as ``async with ApiServer() as server:``; ``server.url`` is where it listens.
 
     ``now`` is its clock; ``token``, if given, is the only bearer token that it takes.
+    ``tokens`` are what TokenReviews say: each with its user's name and its audience.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class ApiServer:
         self.verbs = Verbs(self.store, now, loopback=loopback)
         self.faults = faults.Faults()
         self.token = token
+        self.tokens: dict[str, tuple[str, str]] = {}
         self.unknown: list[str] = []
         self.requests: list[faults.Request] = []
         self.url = ""
@@ -151,6 +153,8 @@ class ApiServer:
         if known is not None:
             return web.json_response(known)
         target = parse(http.path)
+        if http.path == reviews.PATH and http.method == "POST":
+            return await self._review(http)
         if target is None:
             if not http.path.startswith(_PROBED):
                 self.unknown.append(f"{http.method} {http.path}")
@@ -161,6 +165,14 @@ class ApiServer:
         if fault is not None:
             return await self._fail(http, target, request, fault)
         return await self._serve(http, target, request.verb)
+
+    async def _review(self, http: web.Request) -> web.StreamResponse:
+        request = faults.Request("create", http.path, http.headers.get("User-Agent", ""))
+        self.requests.append(request)
+        fault = self.faults.meet(request)
+        if fault is not None and isinstance(fault.action, faults.Answer):
+            return web.Response(status=fault.action.status, text=fault.action.text)
+        return web.json_response(reviews.review(await _body(http), self.tokens), status=201)
 
     async def _fail(
         self, http: web.Request, target: Target, request: faults.Request, fault: faults.Fault
