@@ -53,7 +53,8 @@ class Linked:
 
 class StatsReceiver:
     """``on_report`` and ``on_poke`` take the load; ``on_state`` is called when an activator
-    connected, or is another than before; ``on_lost`` when its link ended. None may raise.
+    connected, or is another than before, and raises ValueError, TypeError or LookupError for a
+    state that is none; ``on_lost`` when its link ended. The others may not raise.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ class StatsReceiver:
             async for message in ws:
                 try:
                     self._take(linked, message.type, message.data)
-                except (ValueError, TypeError, LookupError) as caught:
+                except (ValueError, TypeError, LookupError, AttributeError) as caught:
                     self.refused["bad-message"] += 1
                     log.warning("activator %s: %s; its link is ended", name, caught)
                     await ws.close(code=WSCloseCode.PROTOCOL_ERROR, message=b"no such message")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stoker import __version__
 from stoker.cli.advise import add_advise
-from stoker.cli.cluster_flags import add_cluster
+from stoker.cli.cluster_flags import add_activator, add_autoscaler, add_cluster
 from stoker.cli.operate_flags import add_operate, add_surveying
 from stoker.cli.record_flags import add_record
 from stoker.cli.replay_flags import add_replay
@@ -56,6 +56,14 @@ def _run(arguments: argparse.Namespace) -> int:
             from stoker.cli.cluster import run_cluster
 
             return run_cluster(arguments)
+        case "activator":
+            from stoker.cli.activator import run_activator
+
+            return run_activator(arguments)
+        case "autoscaler":
+            from stoker.cli.autoscaler import run_autoscaler
+
+            return run_autoscaler(arguments)
         case "check":
             from stoker.check import run_check
             from stoker.cli.starting import start_problems
@@ -141,6 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     add_cluster(commands)
+    add_activator(commands)
+    add_autoscaler(commands)
     check = commands.add_parser("check", help="say whether a settings file is right")
     check.add_argument("file", metavar="FILE")
 

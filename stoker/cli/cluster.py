@@ -7,12 +7,8 @@ requests. A second one waits for the lease and takes requests too, but decides n
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
-import secrets
-import signal
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
@@ -22,17 +18,16 @@ import uvloop
 from activator.server import Activator
 from activator.service_ports import ServicePorts
 from autoscaler.reconciler import Autoscaler
-from stoker import logs
 from stoker.admin import Admin
 from stoker.admin_token import VARIABLE, AdminToken
 from stoker.cli.advertised import advertised
 from stoker.cli.documents import Documents
+from stoker.cli.pods import Shown, begun, identity, own_name, own_namespace, told_to_stop
 from stoker.cli.seen import Seen, seen
 from stoker.cli.started import Started
 from stoker.clock import SystemClock
 from stoker.exposition import Exposition
 from stoker.link import MemoryLink
-from stoker.platform import ModelWatcher, ReplicaWatcher, Unsubscribe
 from stoker.platforms.kubernetes.access import Access
 from stoker.platforms.kubernetes.client import Client
 from stoker.platforms.kubernetes.leadership import Election
@@ -41,23 +36,15 @@ from stoker.platforms.kubernetes.names import LEASE
 from stoker.platforms.kubernetes.platform import KubernetesPlatform
 from stoker.platforms.kubernetes.shared_settings import SharedSettings
 from stoker.platforms.kubernetes.traffic import Activator as Taker
-from stoker.settings.process_rows import LogFormat
 from stoker.telemetry import LOST_REPORTS, Reading
 from stoker.vocabulary import ModelKey
 
 log = logging.getLogger("stoker")
 
 
-def own_name() -> str:
-    """Who this process is among others of the cluster."""
-    return os.environ.get("POD_NAME") or socket.gethostname()
-
-
 def run_cluster(arguments: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM. Raises SettingsError, ListenError, PlatformError."""
-    started = Started.of(arguments)
-    process = started.process({})
-    logs.set_up(process.log_level.value, as_json=process.log_format is LogFormat.JSON)
+    started = begun(arguments)
     access = Access(arguments.kubeconfig, arguments.context)
     addresses = advertised(arguments.advertise, os.environ)
     return uvloop.run(_run(started, access, arguments.namespace, addresses))
@@ -69,9 +56,7 @@ async def _run(
     namespaces: Sequence[str],
     addresses: Mapping[str, str],
 ) -> int:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = told_to_stop()
     async with (
         await Client.connect(access) as client,
         ClusterStoker(started, client, namespaces, addresses) as stoker,
@@ -85,28 +70,6 @@ async def _run(
             log.warning("%d requests did not finish within drain-timeout", left)
     log.info("stopped")
     return 0
-
-
-class _Shown:
-    """The platform as ``Documents`` wants it: what pods print is in their logs."""
-
-    def __init__(self, platform: KubernetesPlatform) -> None:
-        self._platform = platform
-
-    def watch_models(self, watcher: ModelWatcher) -> Unsubscribe:
-        return self._platform.watch_models(watcher)
-
-    def watch_replicas(self, watcher: ReplicaWatcher) -> Unsubscribe:
-        return self._platform.watch_replicas(watcher)
-
-    def output(self, replica_id: str) -> str:
-        return ""
-
-    def pause(self, model: ModelKey) -> tuple[str, float] | None:
-        return None
-
-    def process_ids(self) -> Mapping[str, int]:
-        return {}
 
 
 class ClusterStoker:
@@ -124,7 +87,7 @@ class ClusterStoker:
         addresses: Mapping[str, str],
     ) -> None:
         process = started.process({})
-        home = os.environ.get("POD_NAMESPACE") or next(iter(namespaces), "default")
+        home = own_namespace(namespaces)
         self._addresses = addresses
         self.clock = SystemClock()
         self.link = MemoryLink()
@@ -132,7 +95,7 @@ class ClusterStoker:
             client,
             home,
             LEASE,
-            Election(f"{own_name()}_{os.getpid()}_{secrets.token_hex(4)}"),
+            Election(identity()),
             clock=self.clock,
             on_start=self._lead,
             on_stop=self._follow,
@@ -155,7 +118,7 @@ class ClusterStoker:
         self.ports = ServicePorts(
             self.activator, process.listen.host, self.platform.activators_changed
         )
-        self._documents = Documents(_Shown(self.platform), self.autoscaler, self.clock, self._seen)
+        self._documents = Documents(Shown(self.platform), self.autoscaler, self.clock, self._seen)
         self.admin = Admin(
             process.admin,
             Exposition(

@@ -25,8 +25,10 @@ class Started:
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> Self:
-        """From the flags of ``stoker cluster``, and this process's environment."""
-        overrides = {n: v for n in ("listen", "admin") if (v := getattr(arguments, n)) is not None}
+        """From the flags of a command for clusters, and this process's environment."""
+        overrides = {
+            n: v for n in ("listen", "admin") if (v := getattr(arguments, n, None)) is not None
+        }
         name = arguments.config_map or os.environ.get(CONFIG_MAP) or NAME
         return cls(dict(os.environ), overrides, name)
 

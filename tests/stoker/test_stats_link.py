@@ -176,14 +176,19 @@ async def test_a_link_that_broke_comes_back_and_begins_anew() -> None:
 
 async def test_the_same_activator_twice_is_the_one_that_came_last() -> None:
     """One whose machine went away without a word comes back while its old link seems to be up."""
-    heard, side, again = Heard(), Side(), Side()
-    async with linked(heard, side):
-        again.sender._targets = (heard.receiver.address,)
-        side.sender._targets = ()
-        before = heard.receiver.activators["one"]
-        async with linked(heard, again):
-            await until(lambda: heard.receiver.activators.get("one") not in (None, before))
-            assert heard.lost == []
+    heard, side = Heard(), Side()
+    await heard.receiver.start()
+    async with aiohttp.ClientSession() as session:
+        headers = {"Authorization": f"Bearer {TOKEN}", "Stoker-Activator": "one"}
+        url = f"ws://{heard.receiver.address}{PATH}"
+        async with session.ws_connect(url, headers=headers) as old:
+            await until(lambda: "one" in heard.receiver.activators)
+            async with linked(heard, side):
+                await old.receive()
+                assert old.closed
+                side.report(A)
+                await until(lambda: len(heard.reports) == 1)
+                assert heard.lost == []
 
 
 async def test_whoever_has_no_right_is_not_heard() -> None:

@@ -56,7 +56,8 @@ class KubernetesPlatform:
     Services are led through them, and whoever runs one calls ``activators_changed``.
     ``on_ports`` is told on which ports activators have to accept, and whose requests come
     there. ``looks_only``: this process never leads, and needs no permission to write, nor to
-    look at what only a leader must know. ``settings``, if given, are under those of each model.
+    look at what only a leader must know; ``on_drained`` is told then what ``drained`` would
+    tell here, for whoever leads elsewhere. ``settings``, if given, are under those of each model.
     Used as ``async with KubernetesPlatform(client) as platform:``.
     """
 
@@ -71,6 +72,7 @@ class KubernetesPlatform:
         settings: SharedSettings | None = None,
         on_ports: Callable[[Mapping[int, ModelKey]], None] = lambda ports: None,
         looks_only: bool = False,
+        on_drained: Callable[[str], None] | None = None,
         settle: float = SETTLE,
         clock: Clock | None = None,
     ) -> None:
@@ -88,6 +90,7 @@ class KubernetesPlatform:
         self._leads: Callable[[], bool] = (lambda: False) if looks_only else leads
         self._looks_only = looks_only
         self._on_ports = on_ports
+        self._on_drained = on_drained
         self._listed = False
         if looks_only:
             activators = tuple
@@ -224,6 +227,9 @@ class KubernetesPlatform:
         self._note(known, event.kind, event.message)
 
     def drained(self, replica_id: str) -> None:
+        if self._on_drained is not None:
+            self._on_drained(replica_id)
+            return
         replica = self._watches.replicas.get(replica_id)
         if replica is not None and (known := self._models.get(replica.model)):
             known.scaling.drained(replica_id, self._clock.now())

@@ -38,6 +38,7 @@ class KubeProxy:
         self._holding = False
         self._servers: dict[_Port, asyncio.Server] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
         self._client = await Client.connect(self._access, "kube-proxy")
@@ -52,8 +53,8 @@ class KubeProxy:
     async def __aexit__(self, *_: object) -> None:
         for server in self._servers.values():
             server.close()
-        for task in tuple(self._tasks):
-            task.cancel()
+        for writer in tuple(self._open):
+            writer.transport.abort()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._reflector.close()
         await self._client.close()
@@ -109,7 +110,7 @@ class KubeProxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        upstream: asyncio.StreamWriter | None = None
+        self._open.add(writer)
         try:
             endpoints = self.endpoints(service, port)
             back, upstream = await asyncio.open_connection(*random.choice(endpoints))
@@ -117,15 +118,21 @@ class KubeProxy:
             self.refused += 1
             _reset(writer)
         else:
+            self._open.add(upstream)
             ways = (_copy(reader, upstream), _copy(back, writer))
             outcomes = await asyncio.gather(*ways, return_exceptions=True)
             if any(outcomes):
                 _reset(writer)
+            await self._close(upstream)
         finally:
+            await self._close(writer)
             self._tasks.discard(task)
-            for end in (writer, upstream):
-                if end is not None:
-                    end.close()
+
+    async def _close(self, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        self._open.discard(writer)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
