@@ -217,12 +217,12 @@ async def test_unknown_paths_are_written_down() -> None:
     """404, and the fixture fails the test at its end."""
     async with ApiServer() as server:
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"{server.url}/api/v1/namespaces/default/secrets") as answer:
+            async with session.get(f"{server.url}/api/v1/namespaces/default/quotas") as answer:
                 assert answer.status == 404
             async with session.get(f"{server.url}/api/v1/pods/some-name") as answer:
                 assert answer.status == 404
         assert server.unknown == [
-            "GET /api/v1/namespaces/default/secrets",
+            "GET /api/v1/namespaces/default/quotas",
             "GET /api/v1/pods/some-name",
         ]
 

@@ -42,6 +42,23 @@ async def test_the_command_wakes_a_deployment_and_leaves_it_running(
     assert lease["spec"]["holderIdentity"] == ""
 
 
+async def test_a_second_one_decides_nothing(cluster: Cluster, kubelet: Kubelet) -> None:
+    """It knows what the first does, passes requests on, and neither decides nor writes."""
+    await create(cluster, kubelet, hosts=HOST, initial_scale="0")
+    async with running(cluster, "cluster", *FLAGS) as first:
+        await first.says("leading: decisions are made here")
+        async with running(cluster, "cluster", *FLAGS) as second:
+            await second.listens("listening", "admin")
+            assert await ask(first.url) == (200, "ok")
+            assert await ask(second.url) == (200, "ok")
+            assert await second.metric("stoker_leading") == 0
+            assert await second.metric("stoker_tick_seconds_count") == 0
+            for verb in ("patch", "create"):
+                series = f'stoker_kubernetes_requests_total{{code="200",verb="{verb}"}}'
+                assert await second.metric(series) == 0
+        assert "scal" not in second.log
+
+
 async def test_the_configmap_is_under_variables_and_over_defaults(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

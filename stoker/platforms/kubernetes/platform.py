@@ -45,6 +45,8 @@ from stoker.watches import Watches
 logger = logging.getLogger(__name__)
 
 _WARNINGS = ("failed", "refused", "outage")
+# Between two tries to begin while the API server is away.
+RETRY = 1.0
 
 
 class KubernetesPlatform:
@@ -170,13 +172,18 @@ class KubernetesPlatform:
         return tuple(f"/namespaces/{name}" for name in self._namespaces) or ("",)
 
     async def _serves(self, path: str) -> bool:
-        try:
-            await self._client.get(path)
-        except ApiError as error:
-            if error.status == 404:
-                return False
-            raise
-        return True
+        while True:
+            try:
+                await self._client.get(path)
+            except ApiError as error:
+                if error.status == 404:
+                    return False
+                if error.status in (401, 403):
+                    raise
+                logger.warning("%s: %s; trying again", path, error)
+                await asyncio.sleep(max(RETRY, error.retry_after))
+            else:
+                return True
 
     def _reflector(
         self,
