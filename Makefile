@@ -8,9 +8,14 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check
 PYTEST_ARGS ?=
-# Test files are run by so many processes at once.
-JOBS ?= 2
-NOT_LONG := -m "not long"
+# Test files are run by so many processes at once: more than cores, for many wait for servers.
+JOBS ?= 4
+QUICKLY := -m "not long"
+THOROUGHLY := --hypothesis-profile=thorough
+HOW := $(QUICKLY)
+# Python keeps what it compiles, whatever the environment says. Tests start Python some hundreds
+# of times, and a `stoker up` that compiles itself takes a third more CPU to begin.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -81,7 +86,7 @@ test: lint types layers ## format, lint, types, layers, tests, coverage floors
 	@$(MAKE) --no-print-directory tests coverage
 
 test-all: lint types layers peers ## the same with what takes long, and every benchmark once, quickly
-	@$(MAKE) --no-print-directory tests coverage NOT_LONG=
+	@$(MAKE) --no-print-directory tests coverage HOW=$(THOROUGHLY)
 	@$(MAKE) --no-print-directory bench-quick
 
 # --- their parts ---
@@ -96,9 +101,12 @@ types: $(VENV)/test ## mypy, strict
 layers: $(VENV)/test ## import-linter: who may import whom
 	$(BIN)/lint-imports --no-logo
 
+# In the order of their names: what comes last, tests/stoker, is many short ones, so that all
+# processes end at about the same time. By number of tests, the few longest would come last.
 tests: $(VENV)/test $(MLSERVER)/ready clients browser ## pytest under coverage; PYTEST_ARGS='-k name' for some
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile $(NOT_LONG) $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile \
+		--no-loadscope-reorder $(HOW) $(PYTEST_ARGS)
 
 coverage: $(VENV)/test ## the floors, of the tests that ran last
 	@-$(BIN)/coverage combine --quiet

@@ -7,8 +7,11 @@ import asyncio
 import pytest
 from hypothesis import settings
 
+from tests.properties import USUAL
+
 # How long an example takes says nothing on a machine that has other things to do.
-settings.register_profile("stoker", deadline=None, print_blob=True)
+settings.register_profile("stoker", max_examples=USUAL, deadline=None, print_blob=True)
+settings.register_profile("thorough", settings.get_profile("stoker"), max_examples=4 * USUAL)
 settings.load_profile("stoker")
 
 

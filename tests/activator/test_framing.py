@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from activator.http1 import ClientConnection
@@ -16,6 +16,7 @@ from stoker.link import MemoryLink
 from stoker.settings import ProcessConfig
 from stoker.testing import FakePlatform, ManualClock
 from tests.activator.test_http1 import MALFORMED
+from tests.properties import costly
 
 
 @dataclass
@@ -133,7 +134,7 @@ PLACES = st.lists(st.integers(min_value=0, max_value=400), max_size=12)
 
 
 @given(name=st.sampled_from(sorted(MALFORMED)), before=st.booleans(), places=PLACES)
-@settings(max_examples=200)
+@costly(50)
 def test_malformed_in_any_pieces(name: str, before: bool, places: list[int]) -> None:
     """The same refusal, whatever came in which read, alone and behind a good request."""
     data, status = MALFORMED[name]
@@ -207,7 +208,7 @@ def as_h11_sees_it(data: bytes, count: int) -> list[Seen]:
 
 
 @given(requests=st.lists(a_request(), min_size=1, max_size=4), places=PLACES)
-@settings(max_examples=200)
+@costly(50)
 def test_valid_requests_in_any_pieces(requests: list[bytes], places: list[int]) -> None:
     """The same requests with the same fields and bodies as h11 sees, in whatever pieces."""
     data = b"".join(requests)
@@ -244,7 +245,7 @@ def as_h11_takes_it(data: bytes) -> list[Seen]:
 
 
 @given(requests=st.lists(a_request(), min_size=1, max_size=3), changes=CHANGES, places=PLACES)
-@settings(max_examples=300)
+@costly(75)
 def test_damaged_requests_are_not_understood_differently(
     requests: list[bytes], changes: list[tuple[str, int, int]], places: list[int]
 ) -> None:

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from activator.peek import Peek, find_model, find_prefix
+from tests.properties import costly
 
 NAMES = st.one_of(st.just("model"), st.sampled_from(["models", "Model", "", '"model"', "m\\"]))
 SCALARS = st.one_of(
@@ -70,6 +71,7 @@ def expected(text: str) -> str | Peek:
 
 
 @given(data=st.data(), document=DOCUMENTS)
+@costly(25)
 def test_equals_json_loads(data: st.DataObject, document: Any) -> None:
     """A whole document: exactly what a real parser finds."""
     text = data.draw(spelled(document))
@@ -77,6 +79,7 @@ def test_equals_json_loads(data: st.DataObject, document: Any) -> None:
 
 
 @given(data=st.data(), document=DOCUMENTS)
+@costly(40)
 def test_a_part_is_never_answered_wrongly(data: st.DataObject, document: Any) -> None:
     """However little has arrived: the right answer, or a wish for more; all of it: no wish."""
     text = data.draw(spelled(document))

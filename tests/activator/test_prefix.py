@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from activator.balancer import Backend, Balancer
 from activator.prefix import POINTS, Ring, hash_key
 from stoker.vocabulary import Address, Balancing
+from tests.properties import costly
 
 ADDRESS = Address("127.0.0.1", 80)
 KEYS = [hash_key(b"llama", b"prompt %d" % number) for number in range(1000)]
@@ -44,6 +45,7 @@ class TestKeys:
 
 class TestRing:
     @given(before=NAMES, changed=st.sampled_from([f"r{n}" for n in range(13)]))
+    @costly(25)
     def test_only_keys_of_the_changed_one_move(self, before: list[str], changed: str) -> None:
         """To it when it comes, from it when it goes; all others stay."""
         if changed in before:
@@ -59,6 +61,7 @@ class TestRing:
                 assert (changed in before) == (was[key] == changed)
 
     @given(names=NAMES, key=st.integers(1, 2**64 - 1))
+    @costly(40)
     def test_a_walk_meets_everybody_once(self, names: list[str], key: int) -> None:
         """Wherever it begins."""
         ring: Ring[str] = Ring(str)

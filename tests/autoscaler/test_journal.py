@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler import journal_file
@@ -16,12 +16,13 @@ from autoscaler.planner import Planner
 from autoscaler.replay import again, replay
 from stoker.vocabulary import ModelKey, Plan, ScalingConfig
 from tests.autoscaler.driving import A, B, Life, Moment, configs, drive, lives, say
+from tests.properties import costly
 
 SECONDS = 16
-thorough = settings(max_examples=20, deadline=None)
+few = costly(8)
 
 
-@thorough
+@few
 @given(configs, lives(SECONDS))
 def test_decisions_are_made_again(config: ScalingConfig, life: Life) -> None:
     """Every journalled decision follows again from its evidence alone, bit for bit."""
@@ -55,7 +56,7 @@ def _lines(recorded: list[Line]) -> list[Line]:
     return [json.loads(json.dumps(line)) for line in recorded]
 
 
-@thorough
+@few
 @given(
     st.tuples(configs, lives(SECONDS)),
     st.tuples(configs, lives(SECONDS)),

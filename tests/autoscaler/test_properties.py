@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.planner import Planner
@@ -14,14 +14,14 @@ from autoscaler.policies.kpa import Kpa
 from autoscaler.window import Shape, Windows
 from stoker.vocabulary import ModelKey, ScalingConfig
 from tests.autoscaler.driving import A, B, Life, configs, drive, lives
+from tests.properties import costly
 
 SECONDS = 20
 C = ModelKey("other", "c")
-# No deadline: the machine may be busy with something else.
-thorough = settings(max_examples=50, deadline=None)
+few = costly(15)
 
 
-@thorough
+@few
 @given(configs, lives(SECONDS))
 def test_bounds_hold(config: ScalingConfig, life: Life) -> None:
     """Never below min_scale, never above max_scale; max_scale wins over min_scale."""
@@ -31,7 +31,7 @@ def test_bounds_hold(config: ScalingConfig, life: Life) -> None:
         assert least <= decision.desired <= most
 
 
-@thorough
+@few
 @given(configs, lives(SECONDS))
 def test_never_down_in_panic(config: ScalingConfig, life: Life) -> None:
     """While a panic lasts, what the policy wants does not fall.
@@ -49,7 +49,7 @@ def test_never_down_in_panic(config: ScalingConfig, life: Life) -> None:
         before = decision
 
 
-@thorough
+@few
 @given(
     configs,
     st.lists(
@@ -80,7 +80,7 @@ def test_monotone_in_load(config: ScalingConfig, life: list[tuple[float, float, 
 three = st.tuples(*[st.tuples(configs, lives(SECONDS))] * 3)
 
 
-@thorough
+@few
 @given(three, st.permutations([A, B, C]))
 def test_order_is_irrelevant(
     each: tuple[tuple[ScalingConfig, Life], ...], order: list[ModelKey]
@@ -90,7 +90,7 @@ def test_order_is_irrelevant(
     assert drive(Planner(), models) == drive(Planner(), {model: models[model] for model in order})
 
 
-@thorough
+@few
 @given(three)
 def test_all_at_once_is_each_alone(each: tuple[tuple[ScalingConfig, Life], ...]) -> None:
     """N models in one planner get exactly what N planners of one model give."""
@@ -100,7 +100,7 @@ def test_all_at_once_is_each_alone(each: tuple[tuple[ScalingConfig, Life], ...])
         assert drive(Planner(), {model: life})[model] == together[model]
 
 
-@thorough
+@few
 @given(three, configs)
 def test_a_reused_row_inherits_nothing(
     each: tuple[tuple[ScalingConfig, Life], ...], changed: ScalingConfig
@@ -117,7 +117,7 @@ def test_a_reused_row_inherits_nothing(
     assert reused == drive(Planner(), {B: second}, start=SECONDS)[B]
 
 
-@thorough
+@few
 @given(configs, lives(SECONDS), lives(SECONDS))
 def test_a_snapshot_carries_everything(config: ScalingConfig, before: Life, after: Life) -> None:
     """A new leader that took over a snapshot decides exactly as the old one would have."""
@@ -128,7 +128,7 @@ def test_a_snapshot_carries_everything(config: ScalingConfig, before: Life, afte
     assert drive(new, {A: (config, after)}, SECONDS) == drive(old, {A: (config, after)}, SECONDS)
 
 
-@thorough
+@few
 @given(configs, lives(SECONDS), lives(SECONDS))
 def test_a_snapshot_moves_to_another_clock(
     config: ScalingConfig, before: Life, after: Life

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.window import NEVER, Shape, Windows
 from stoker.vocabulary import Aggregation
+from tests.properties import costly
 
 LINEAR = Aggregation.LINEAR
 WEIGHTED = Aggregation.WEIGHTED_EXPONENTIAL
@@ -218,7 +219,7 @@ class Plain:
         return sum(kept.values()) / max(1, min(self.last - self.first + 1, self.buckets - lag))
 
 
-@settings(max_examples=150, deadline=None)
+@costly(50)
 @given(
     st.sampled_from([6.0, 9.5, 13.0]),
     st.sampled_from([1.0, 2.5, 6.0]),
@@ -267,7 +268,7 @@ steps = st.tuples(
 )
 
 
-@settings(max_examples=200)
+@costly(50)
 @given(st.lists(shapes, min_size=5, max_size=5), st.lists(steps, max_size=12), st.booleans())
 def test_all_rows_at_once_are_as_one_after_the_other(
     shapes: list[Shape], steps: list[tuple[int, list[float], list[bool]]], removes: bool

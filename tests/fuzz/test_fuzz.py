@@ -23,10 +23,13 @@ from tests.fuzz.choices import Choices
 from tests.fuzz.guided import TARGETS, target_named
 from tests.fuzz.lives import Life
 from tests.fuzz.seeds import seeds
+from tests.properties import costly
 
 DATA = st.binary(min_size=20, max_size=500)
+# So many seeds; the mistakes below are noticed by the first 80 of them.
+COUNTS = {"requests": 175, "answers": 175, "lives": 375}
 # The same examples each time: what a machine finds by chance is for test-all.
-steady = settings(max_examples=400, derandomize=True, database=None)
+steady = settings(costly(100), derandomize=True, database=None)
 
 
 @given(data=DATA)
@@ -54,7 +57,16 @@ def test_answers_of_any_bytes(data: bytes) -> None:
 def test_seeds(target: str) -> None:
     """What a search by coverage begins with is clean, and goes deeper than small examples."""
     run = target_named(target)
-    for data in seeds(target, 1500 if target == "lives" else 700):
+    for data in seeds(target, COUNTS[target]):
+        run(data)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("target", TARGETS)
+def test_more_seeds(target: str) -> None:
+    """The same with four times as many."""
+    run = target_named(target)
+    for data in seeds(target, 4 * COUNTS[target]):
         run(data)
 
 
@@ -106,11 +118,11 @@ MISTAKES: dict[str, tuple[str, Any, str, Callable[..., Any]]] = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_noticed(mistake: str) -> None:
-    """The runs would tell: each of these mistakes is found."""
+    """The runs would tell: each of these mistakes is found by as many seeds as are tried."""
     name, owner, method, wrong = MISTAKES[mistake]
 
     def all_of_them() -> None:
-        for data in seeds(name, 1000):
+        for data in seeds(name, COUNTS[name]):
             target_named(name)(data)
 
     with mock.patch.object(owner, method, wrong), pytest.raises(AssertionError):

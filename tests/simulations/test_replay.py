@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.evidence import Evidence
@@ -18,11 +18,12 @@ from simulations.journal_times import Times, offset_of, ticks_by
 from simulations.replay import MOST_MISMATCHES, Compared, Mismatch, Replay, Span
 from stoker.vocabulary import Decision, ModelKey, ScalingConfig
 from tests.autoscaler.driving import A, B, Moment, configs, loads, say
+from tests.properties import costly
 
 C = ModelKey("default", "c")
 MODELS = (A, B, C)
 WALL = 1_000_000.0
-thorough = settings(max_examples=15, deadline=None)
+few = costly(8)
 
 # What may happen between two ticks.
 happenings = st.one_of(
@@ -113,7 +114,7 @@ class Recorded:
         return sum(line["kind"] == "decision" for line in self.lines)
 
 
-@thorough
+@few
 @given(stories)
 def test_every_decision_is_made_again(story: Story) -> None:
     """Whatever happens to models: settings, removal, loads, new files, new starts, restores."""
@@ -124,7 +125,7 @@ def test_every_decision_is_made_again(story: Story) -> None:
     assert replay.ticks == len(recorded.ticks)
 
 
-@thorough
+@few
 @given(stories, st.data())
 def test_a_forged_decision_is_found(story: Story, data: st.DataObject) -> None:
     """Changed, left out or invented: told with when, for whom and what, and nothing else."""
@@ -187,7 +188,7 @@ def test_what_was_lost_with_a_process_is_no_difference() -> None:
     assert [mismatch.recorded for mismatch in told.mismatches] == [None]
 
 
-@thorough
+@few
 @given(stories, st.data())
 def test_any_moment_is_explained(story: Story, data: st.DataObject) -> None:
     """For every model the decision in force then, with what it was made from; with the same
@@ -241,7 +242,7 @@ def test_who_is_gone_is_not_explained() -> None:
     assert ticks_by(recorded.lines, WALL + 2.6) == {}
 
 
-@thorough
+@few
 @given(stories, st.integers(0, 2))
 def test_other_settings_are_compared_tick_by_tick(story: Story, floor: int) -> None:
     """Against a planner that had the other settings all along: decisions, differences,
