@@ -9,7 +9,7 @@ PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check
 PYTEST_ARGS ?=
 # Test files are run by so many processes at once: more than cores, for many wait for servers.
-JOBS ?= 4
+JOBS ?= 3
 QUICKLY := -m "not long"
 THOROUGHLY := --hypothesis-profile=thorough
 HOW := $(QUICKLY)

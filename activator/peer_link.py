@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 
 from activator import peer_wire
@@ -57,6 +58,14 @@ class Line(asyncio.Protocol):
         self._look()
         return await self._waiter
 
+    def tell(self, line: bytes) -> None:
+        """Send. Raises WireError when the connection has ended: uvloop's transports take writing
+        to them then for a mistake (RuntimeError), those of asyncio forget it.
+        """
+        if self._ended or self.transport.is_closing():
+            raise WireError("it closed the connection")
+        self.transport.write(line)
+
     def become(self, protocol: asyncio.BaseProtocol) -> None:
         """From here on the connection is ``protocol``'s. Raises WireError."""
         if self._ended or self.transport.is_closing():
@@ -87,7 +96,7 @@ async def connect(
         try:
             nonce = peer_wire.read_challenge(await line.line())
             claim = Claim(role, name, target, secrets.token_hex(16))
-            line.transport.write(peer_wire.introduction(token, nonce, claim))
+            line.tell(peer_wire.introduction(token, nonce, claim))
             peer_wire.check_welcome(token, nonce, claim, await line.line())
             protocol = make()
             line.become(protocol)
@@ -124,7 +133,7 @@ class Accepting(Line):
         """
         transport = self.transport
         nonce = secrets.token_hex(16)
-        transport.write(peer_wire.challenge(nonce))
+        self.tell(peer_wire.challenge(nonce))
         try:
             async with asyncio.timeout(INTRODUCTION_SECONDS):
                 claim = peer_wire.read_introduction(token, nonce, await self.line())
@@ -133,13 +142,14 @@ class Accepting(Line):
             if reason := why_not(claim):
                 raise WireError(reason)
         except WireError as caught:
-            transport.write(peer_wire.refusal(str(caught)))
+            with suppress(WireError):
+                self.tell(peer_wire.refusal(str(caught)))
             transport.close()
             raise
         except BaseException:
             transport.abort()
             raise
-        transport.write(peer_wire.welcome(token, nonce, claim))
+        self.tell(peer_wire.welcome(token, nonce, claim))
         return claim
 
 

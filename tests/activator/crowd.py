@@ -299,4 +299,4 @@ async def make_crowd(slot_expiry: float = 0.5, heartbeat: float = 0.05) -> Async
     finally:
         await crowd.close()
         logger.removeHandler(handler)
-    assert crowd.errors == []
+    assert crowd.errors == [], crowd.errors

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from stoker.vocabulary import Balancing, ServingConfig
 from tests.activator.promises import PHASES, Promises
+from tests.properties import costly
 
 MODELS = ("one", "two")
 NAMES = st.sampled_from(MODELS)
@@ -144,7 +145,5 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.promises.end()
 
 
-AdmissionMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
-)
+AdmissionMachine.TestCase.settings = settings(costly(40), stateful_step_count=40)
 TestAdmissionMachine = AdmissionMachine.TestCase

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from activator.handover import Changed, Claim, Drained, Effect, Greeting, Handover, Line, Send
+from tests.properties import costly
 
 LIMIT = 3
 EXPIRY = 10.0
@@ -387,5 +388,5 @@ class Members(RuleBasedStateMachine):
             assert first.allowance(replica, self.now) == LIMIT, f"{replica} waits for {waits}"
 
 
-Members.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+Members.TestCase.settings = settings(costly(40), stateful_step_count=60)
 TestMembers = Members.TestCase

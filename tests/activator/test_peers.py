@@ -126,6 +126,20 @@ async def test_requests_only_from_members() -> None:
         writer.close()
 
 
+async def test_who_leaves_before_it_is_let_in() -> None:
+    """Whoever is gone again at once, at any moment, is refused; nothing fails for that."""
+    async with make_crowd() as crowd:
+        member = await lonely(crowd)
+        for number in range(20):
+            reader, writer = await asyncio.open_connection(*member.address)
+            if number % 2:
+                await reader.readline()
+                writer.write(b"nothing that a member says\n")
+            writer.transport.abort()
+        peers = member.cluster._peers
+        await until(lambda: not peers._accepting)
+
+
 async def test_a_link_that_says_nonsense_ends() -> None:
     """Whatever no peer would say ends the link, and nothing else."""
     lines: list[list[Any]] = [

@@ -19,7 +19,9 @@ from tests.cli.test_up import echo
 
 def test_status_and_explain_of_a_running_stoker(tmp_path: Path) -> None:
     """Both say phase, counts and why, for people and as JSON."""
-    with Running(tmp_path, {"models": {"echo": echo(), "other": echo()}}) as stoker:
+    # It must not go back to zero before it was asked about, however long that takes.
+    stays = echo(**{"stable-window": "5m"})
+    with Running(tmp_path, {"models": {"echo": stays, "other": echo()}}) as stoker:
         assert stoker.request("/echo", host="echo.localhost", body=b"1")[0] == 200
         admin = f"127.0.0.1:{stoker.admin_port}"
         status = cli("status", "--admin", admin)

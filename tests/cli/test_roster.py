@@ -22,6 +22,7 @@ from stoker.cli.roster import (
     Stage,
     Start,
 )
+from tests.properties import costly
 
 
 def serving(slots: int, patience: float = 60.0) -> Roster:
@@ -276,4 +277,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+TestLife.settings = settings(costly(15), stateful_step_count=40)
