@@ -14,16 +14,16 @@ from autoscaler import scale_to_zero
 from autoscaler.policies import Policy, Supply, Verdict
 from autoscaler.scale_to_zero import Outcome, ScaleToZero
 from autoscaler.state import State
-from autoscaler.table import At, Bools, Floats, rows_of
+from autoscaler.table import At, Bools, Floats, every, places_of, rows_of, some
 from autoscaler.window import Averages, Shape, Windows
 from stoker.vocabulary import Metric, ScalingConfig
 
 
 class Concluded(NamedTuple):
-    """Per row: replicas ready and starting, ``asked`` for before (or there), what came of it."""
+    """Per row: replicas ``there`` (ready or starting), ``asked`` for before (or there), what came
+    of it. ``asked`` may be the decider's own column, as long as nothing is noted."""
 
-    ready: Floats
-    starting: Floats
+    there: Floats
     asked: Floats
     verdict: Verdict
     outcome: Outcome
@@ -59,12 +59,13 @@ class Decider:
         What is asked for is not noted here: the caller first compares it with what was.
         """
         state = self.state
-        ready, starting = state.ready[at], state.starting[at]
-        asked = state.asked[at].copy()  # a slice is a view, and callers write through it
+        ready, starting, asked = state.ready[at], state.starting[at], state.asked[at]
+        there = ready + starting
         unknown = asked < 0
-        if unknown.any():
-            asked = np.where(unknown, ready + starting, asked)
-        counted = ready + starting * state.counts_starting[at]
+        if some(unknown):
+            asked = np.where(unknown, there, asked)
+        counts = state.counts_starting[at]
+        counted = there if every(counts) else np.where(counts, there, ready)
         supply = Supply(ready, counted, state.start_seconds[at])
         verdict = self.policy.decide(at, averages, supply, now)
         outcome = self.to_zero.decide(
@@ -75,11 +76,11 @@ class Decider:
             now,
             verdict.floor,
         )
-        return Concluded(ready, starting, asked, verdict, outcome)
+        return Concluded(there, asked, verdict, outcome)
 
     def sleep(self, at: At, asleep: Bools) -> None:
         """Rows with nothing there and nothing wanted get no zeros, and start afresh later."""
-        turned = np.flatnonzero(asleep != self.state.asleep[at])
+        turned = places_of(asleep != self.state.asleep[at])
         if not len(turned):
             return
         rows = rows_of(at, turned)

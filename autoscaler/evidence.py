@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from autoscaler.table import Floats, Ints
@@ -29,6 +29,34 @@ class Evidence(NamedTuple):
     to_zero: Mapping[str, object]
 
 
+class Noted(NamedTuple):
+    """A decision and what of its evidence it does not say itself."""
+
+    decision: Decision
+    config: ScalingConfig
+    start_seconds: float
+    asked: float
+    policy: Mapping[str, object]
+    to_zero: Mapping[str, object]
+
+    @property
+    def evidence(self) -> Evidence:
+        """Made when somebody looks: of a hundred decisions that are noted, hardly one is."""
+        made = self.decision
+        return Evidence(
+            self.config,
+            made.stable,
+            made.panic,
+            made.valid,
+            made.ready,
+            made.starting,
+            self.start_seconds,
+            self.asked,
+            self.policy,
+            self.to_zero,
+        )
+
+
 class Recorder(Protocol):
     """Who is told of every input and of what changed; ``autoscaler.journal.Journal`` is one."""
 
@@ -42,4 +70,4 @@ class Recorder(Protocol):
     def gave_up(self, now: float, model: ModelKey) -> None: ...
     def restored(self, snapshot: Mapping[str, object], shift: int) -> None: ...
     def ticked(self, now: float, rows: Ints | None) -> None: ...
-    def decided(self, decision: Decision, evidence: Evidence) -> None: ...
+    def decided(self, noted: Iterable[Noted]) -> None: ...

@@ -16,7 +16,7 @@ import numpy as np
 
 from autoscaler import scale_to_zero
 from autoscaler.decider import Decider
-from autoscaler.evidence import Evidence, Recorder
+from autoscaler.evidence import Noted, Recorder
 from autoscaler.policies import Floor, Policy, Verdict
 from autoscaler.policies import Frozen as PolicyFrozen
 from autoscaler.policies.per_model import PerModel
@@ -24,7 +24,16 @@ from autoscaler.ring import NO_EDGE
 from autoscaler.rows import Rows
 from autoscaler.scale_to_zero import NEVER
 from autoscaler.state import UNKNOWN
-from autoscaler.table import At, Bools, Floats, Ints, Scalar, rows_of
+from autoscaler.table import (
+    At,
+    Bools,
+    Floats,
+    Ints,
+    Scalar,
+    every,
+    places_of,
+    rows_of,
+)
 from autoscaler.window import Averages
 from stoker.vocabulary import (
     Command,
@@ -187,35 +196,36 @@ class Planner:
         """Decide for the rows ``at`` from given averages (one entry per row of ``at``)."""
         state = self.state
         begun = state.begun[at]
-        if not begun.all():
+        if not every(begun):
             self._begin(at, begun, now)
         frozen = (
             (self.policy.freeze(at, state.start_seconds[at], now), self.to_zero.memory.freeze(at))
             if self.journal
             else None
         )
-        ready, starting, asked, verdict, outcome = self.decider.conclude(at, averages, now)
+        there, asked, verdict, outcome = self.decider.conclude(at, averages, now)
+        looks = outcome.look_again != state.look_again[at]
         changed = (
             (outcome.desired != state.desired[at])
             | (outcome.desired != asked)
             | (outcome.kept != state.kept[at])
-            | (outcome.look_again != state.look_again[at])
+            | looks
             | (verdict.panicking != state.panicking[at])
             | (averages.valid != state.valid[at])
             | (state.decided[at] == NEVER)
         )
         if verdict.floor is not None:
             self._explain(at, verdict.floor, changed)
-        looks = outcome.look_again != state.look_again[at]
+        places = places_of(changed)
+        before = asked[places]
         self._store(at, averages, verdict, outcome, now)
-        self.decider.sleep(at, outcome.desired + ready + starting == 0)
-        places = np.flatnonzero(changed)
+        self.decider.sleep(at, outcome.desired + there == 0)
         if not len(places):
             return Plan(now)
-        return self._plan(at, places, asked, looks, frozen, now)
+        return self._plan(rows_of(at, places), places, before, looks[places], frozen, now)
 
     def _begin(self, at: At, begun: Bools, now: float) -> None:
-        for row in rows_of(at, np.flatnonzero(~begun)):
+        for row in rows_of(at, places_of(~begun)):
             self.state.begun[row] = True
             if self.rows.models[row] is not None:
                 self.policy.begin(int(row), float(self.state.ready[row]), now)
@@ -236,7 +246,8 @@ class Planner:
     ) -> None:
         state = self.state
         state.stable[at], state.panic[at], state.valid[at] = averages
-        state.wanted[at] = np.where(averages.valid, verdict.wanted, -1.0)
+        valid = averages.valid
+        state.wanted[at] = verdict.wanted if every(valid) else np.where(valid, verdict.wanted, -1.0)
         state.excess[at] = verdict.excess_burst_capacity
         state.panicking[at] = verdict.panicking
         state.desired[at], state.kept[at], state.look_again[at] = outcome
@@ -244,38 +255,32 @@ class Planner:
         state.decided[at] = now
 
     def _plan(
-        self, at: At, places: Ints, asked: Floats, looks: Bools, frozen: _Frozen | None, now: float
+        self,
+        rows: Ints,
+        places: Ints,
+        before: Floats,
+        looks: Bools,
+        frozen: _Frozen | None,
+        now: float,
     ) -> Plan:
-        rows = rows_of(at, places)
-        used = np.array([self.rows.models[row] is not None for row in rows.tolist()], np.bool_)
-        places, rows = places[used], rows[used]
+        """Names, reasons and commands for the rows that changed. ``before``: asked for then."""
+        if len(self.rows.index) < len(self.rows):
+            used = np.array([self.rows.models[row] is not None for row in rows.tolist()], np.bool_)
+            rows, places, before, looks = rows[used], places[used], before[used], looks[used]
         decisions = self._decisions(rows)
+        asked = before.tolist()
         commands: list[Command] = []
-        before = asked[places].tolist()
-        later = np.where(looks[places], self.state.look_again[rows], NEVER).tolist()
-        for decision, was, time in zip(decisions, before, later, strict=True):
+        later = np.where(looks, self.state.look_again[rows], NEVER).tolist()
+        for decision, was, time in zip(decisions, asked, later, strict=True):
             if decision.desired != was:
                 commands.append(ScaleTo(decision.model, decision.desired, decision.reason))
             if time > now:
                 commands.append(WakeAt(decision.model, time, decision.reason))
         if self.journal and frozen:
-            memories = zip(*(part(places) for part in frozen), strict=True)
-            for row, was, decision, (policy, to_zero) in zip(
-                rows.tolist(), before, decisions, memories, strict=True
-            ):
-                evidence = Evidence(
-                    self._configs[row],
-                    decision.stable,
-                    decision.panic,
-                    decision.valid,
-                    decision.ready,
-                    decision.starting,
-                    self.state.start_seconds[row].item(),
-                    was,
-                    policy,
-                    to_zero,
-                )
-                self.journal.decided(decision, evidence)
+            configs = [self._configs[row] for row in rows.tolist()]
+            start = self.state.start_seconds[rows].tolist()
+            memories = [memory(places) for memory in frozen]
+            self.journal.decided(map(Noted, decisions, configs, start, asked, *memories))
         return Plan(now, tuple(decisions), tuple(commands))
 
     # --- reading --------------------------------------------------------------

@@ -61,7 +61,7 @@ def _floor(config: ScalingConfig, decision: Decision, why: Why, figure: float) -
             return f"kept or prewarmed: load came at this time, every {_rounded(config.season)}"
         case Why.SEASON:
             return (
-                f"{number(figure)} {_unit(config)} expected when a start begun now is ready "
+                f"{number(figure)} {_unit(config.metric)} expected when a start begun now is ready "
                 f"({number(config.season_quantile)} % of earlier seasons of "
                 f"{_rounded(config.season)}), {_target(config.target)}: {desired}"
             )
@@ -69,8 +69,13 @@ def _floor(config: ScalingConfig, decision: Decision, why: Why, figure: float) -
             return f"the policy asks for at least {desired}, whatever the load"
 
 
-def _unit(config: ScalingConfig) -> str:
-    return "requests/s" if config.metric is Metric.RPS else "concurrent"
+def _unit(metric: Metric) -> str:
+    return "requests/s" if metric is Metric.RPS else "concurrent"
+
+
+@lru_cache(maxsize=1024)
+def _over(metric: Metric, window: float) -> str:
+    return f" {_unit(metric)} over {seconds(window)}, "
 
 
 def _promise(config: ScalingConfig, service: float) -> str:
@@ -100,21 +105,20 @@ def _kept(config: ScalingConfig, kept: Kept, remaining: float) -> str:
 
 def _load(config: ScalingConfig, decision: Decision, service: float) -> str:
     """``service``: mean service time where that is what sizes, else 0."""
-    unit = _unit(config)
-    target = _promise(config, service) if service else _target(config.target)
-    starting = f", {decision.starting} starting" if decision.starting else ""
-    there = f"{decision.ready} ready{starting}"
     stable, panic, wanted = decision.stable, decision.panic, decision.wanted
     if service:
+        target = _promise(config, service)
         by_stable = erlang_c.replicas(config, stable, service)
         by_panic = erlang_c.replicas(config, panic, service)
     else:
+        target = _target(config.target)
         by_stable, by_panic = ceil(stable / config.target), ceil(panic / config.target)
+    there = f"{decision.ready} ready"
+    if decision.starting:
+        there += f", {decision.starting} starting"
     if decision.panicking:
-        text = (
-            f"panic: {number(panic)} {unit} over {seconds(config.panic_window)}, {target}: "
-            f"{by_panic} wanted, {there}"
-        )
+        over = _over(config.metric, config.panic_window)
+        text = f"panic: {number(panic)}{over}{target}: {by_panic} wanted, {there}"
         if wanted > max(by_panic, by_stable):
             text += f"; not below {wanted} while in panic"
         elif wanted < max(by_panic, by_stable):
@@ -122,10 +126,8 @@ def _load(config: ScalingConfig, decision: Decision, service: float) -> str:
         return text
     if wanted == 0:
         return f"no load over {seconds(config.stable_window)}"
-    text = (
-        f"{number(stable)} {unit} over {seconds(config.stable_window)}, {target}: "
-        f"{by_stable} wanted, {there}"
-    )
+    over = _over(config.metric, config.stable_window)
+    text = f"{number(stable)}{over}{target}: {by_stable} wanted, {there}"
     if wanted < by_stable:
         text += f"; max-scale-up-rate allows {wanted}"
     elif wanted > by_stable:

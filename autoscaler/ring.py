@@ -10,12 +10,12 @@ shorter than asked by less than one block (1/600 of it).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
 
-from autoscaler.table import At, Bools, Floats, Ints, Table
+from autoscaler.table import At, Bools, Floats, Ints, Table, every, some
 from stoker.vocabulary import Aggregation
 
 MAX_BLOCKS = 600
@@ -101,6 +101,18 @@ class Ring:
             return slice(first, first + self.used)
         return self.rows[: self.used]
 
+    def slots_of(self, rows: Ints) -> slice | None:
+        """The slots of ``rows``, if those are distinct and follow each other here; else None."""
+        if not self._dense or not self.used or not len(rows):
+            return None
+        begin, last = int(rows[0]), int(rows[-1])
+        first = int(self.rows[0])
+        if not (last - begin == len(rows) - 1 and first <= begin and last < first + self.used):
+            return None
+        if len(rows) > 2 and not every(rows[1:] > rows[:-1]):
+            return None
+        return slice(begin - first, last - first + 1)
+
     def remove(self, slot: int) -> int:
         """Free ``slot``; returns the row that now lives there (its own if it was the last)."""
         end = self.used - 1
@@ -136,15 +148,17 @@ class Ring:
     def open(self, second: int) -> None:
         """Record a zero in ``second`` for every slot that is awake."""
         self.advance(second)
-        self._write(second, slice(0, self.used), self.slots.awake[: self.used])
+        awake = self.slots.awake[: self.used]
+        if some(awake):
+            self._write(second, slice(0, self.used), awake)
 
-    def add_load(self, second: int, at: Ints, values: Floats) -> None:
+    def add_load(self, second: int, at: At, values: Floats) -> None:
         """Add ``values`` to ``second`` for the slots ``at``. Too late a second is ignored."""
         self.advance(second)
         block = second // self.block
         late = self.edge // self.block - block
         slots = self.slots
-        if late or slots.last[at].min(initial=second) < second:
+        if late or some(slots.last[at] < second):
             self._write(second, at, None)
         if late >= self.blocks:
             return
@@ -186,15 +200,18 @@ class Ring:
             if not in_order:
                 early = (first[at] > second) & (last < second + blocks * self.block)
                 anew = fresh | (early if where is None else early & where)
-            if anew.any():
+            if some(anew):
                 first[at] = np.where(anew, second, first[at])
                 total[at] = np.where(fresh, 0.0, total[at])
             elif in_order:
                 break  # who has something in the panic window has it in the longer one
+        if in_order and (where is None or every(where)):
+            slots.last[at] = second
+            return
         moved = np.maximum(last, second)
         slots.last[at] = moved if where is None else np.where(where, moved, last)
 
-    def forget(self, at: Ints) -> None:
+    def forget(self, at: At) -> None:
         """Empty the histories of the slots ``at``."""
         self.buckets[:, at] = 0.0
         for name, default in Slots.DEFAULTS.items():
@@ -205,29 +222,33 @@ class Ring:
         """Both averages for the slots ``at``, at the ring's edge."""
         slots = self.slots
         last = slots.last[at]
-        lag = self.edge - last
-        valid = lag <= self.shape.stable
+        # Seconds are whole, so what is left of a window's length may be cut off.
+        valid = last >= self.edge - floor(self.shape.stable)
         if self.shape.aggregation is Aggregation.WEIGHTED_EXPONENTIAL:
             stable = self._weighted(at, self._weights)
             panic = self._weighted(at, self._weights_panic)
         else:
-            stable = self._linear(slots.total[at], slots.first[at], last, lag, self.blocks)
+            end = last + 1.0
+            stable = self._linear(slots.total[at], slots.first[at], end, self.blocks)
             panic = self._linear(
-                slots.total_panic[at], slots.first_panic[at], last, lag, self.panic_blocks
+                slots.total_panic[at], slots.first_panic[at], end, self.panic_blocks
             )
-        silent = lag > self.shape.panic
-        if silent.any():
+        silent = last < self.edge - floor(self.shape.panic)
+        if some(silent):
             panic[silent] = 0.0
-        if not valid.all():
-            stable[~valid] = -1.0
-            panic[~valid] = -1.0
+        if not every(valid):
+            invalid = ~valid
+            stable[invalid] = -1.0
+            panic[invalid] = -1.0
         return Averages(stable, panic, valid)
 
-    def _linear(self, total: Floats, first: Floats, last: Floats, lag: Floats, n: int) -> Floats:
-        covered = (n - 1) * self.block + self.edge % self.block + 1
-        seconds = np.minimum(last - first + 1, covered - lag)
+    def _linear(self, total: Floats, first: Floats, end: Floats, n: int) -> Floats:
+        """Totals by the seconds from the first write, or the window's begin, to the last."""
+        begin = self.edge // self.block * self.block - (n - 1) * self.block
+        seconds = np.maximum(first, float(begin))
+        np.subtract(end, seconds, out=seconds)
         np.maximum(seconds, 1.0, out=seconds)
-        average = total / seconds
+        average = np.divide(total, seconds, out=seconds)
         average *= _DIGITS
         average += 0.5
         np.floor(average, out=average)

@@ -24,7 +24,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from autoscaler.policies import Floor
-from autoscaler.table import At, Bools, Floats, Ints, Table, rows_of
+from autoscaler.table import At, Bools, Floats, Ints, Table, every, places_of, rows_of, some
 from stoker.vocabulary import ScalingConfig
 
 NEVER = -1e18
@@ -154,13 +154,12 @@ class ScaleToZero:
         ready, starting, asked = supply
         lowest = settings.least[at]
         initialised = memory.initialised[at]
-        if not initialised.all():
+        if not every(initialised):
             initialised = initialised | (ready >= settings.initial[at])
             memory.initialised[at] = initialised
             lowest = np.where(initialised, lowest, np.maximum(lowest, settings.initial[at]))
 
-        desired = np.where(valid, wanted, asked)
-        np.maximum(desired, lowest, out=desired)
+        desired = np.maximum(wanted if every(valid) else np.where(valid, wanted, asked), lowest)
         most = settings.most[at]
         held: Bools | None = None
         if floor is not None:
@@ -173,23 +172,23 @@ class ScaleToZero:
         busy = desired > 0
         awake = memory.awake[at]
         woken = (busy | has) & (awake == NEVER)
-        if woken.any():
+        if some(woken):
             awake = np.where(woken, now, awake)
             memory.awake[at] = awake
         active = memory.active[at]
         begun = has & (ready > 0) & (active == NEVER)
-        if begun.any():
+        if some(begun):
             active = np.where(begun, now, active)
             memory.active[at] = active
         idle = memory.idle[at]
         ended = busy & (idle != NEVER)
-        if ended.any():
+        if some(ended):
             memory.idle[at] = np.where(ended, NEVER, idle)
 
-        kept = np.zeros_like(desired)
-        look_again = np.full_like(desired, NEVER)
+        kept, look_again = np.zeros(len(desired)), np.empty(len(desired))
+        look_again.fill(NEVER)
         # Most idle models are asleep already: only those that still have something are looked at.
-        leaving = np.flatnonzero(has & ~busy)
+        leaving = places_of(has > busy)
         if len(leaving):
             part = self._leave(rows_of(at, leaving), starting[leaving], now)
             desired[leaving], kept[leaving], look_again[leaving] = part
@@ -198,11 +197,12 @@ class ScaleToZero:
             # A rule's own time comes first: until then the model is awake and ticked anyway.
             own = look_again[floor.places]
             look_again[floor.places] = np.where(own == NEVER, floor.look_again, own)
-        asleep = (desired == 0) & (awake != NEVER)
-        if asleep.any():
-            memory.awake[at] = np.where(asleep, NEVER, awake)
-            memory.active[at] = np.where(asleep, NEVER, active)
-            memory.idle[at] = np.where(asleep, NEVER, memory.idle[at])
+        if not every(busy):
+            asleep = (desired == 0) & (awake != NEVER)
+            if some(asleep):
+                memory.awake[at] = np.where(asleep, NEVER, awake)
+                memory.active[at] = np.where(asleep, NEVER, active)
+                memory.idle[at] = np.where(asleep, NEVER, memory.idle[at])
         return Outcome(desired, kept, look_again)
 
     def _leave(self, rows: Ints, starting: Floats, now: float) -> Outcome:

@@ -85,38 +85,32 @@ class State(Table):
             )
         ]
         left = (self.look_again[rows] - self.decided[rows]).tolist()
-        times, valid = self.decided[rows].tolist(), self.valid[rows].tolist()
-        stable, panic = self.stable[rows].tolist(), self.panic[rows].tolist()
-        panicking, figures = self.panicking[rows].tolist(), self.figure[rows].tolist()
+        several = zip(
+            models,
+            self.decided[rows].tolist(),
+            *whole[:3],
+            self.stable[rows].tolist(),
+            self.panic[rows].tolist(),
+            self.panicking[rows].tolist(),
+            self.valid[rows].tolist(),
+            *whole[3:5],
+            strict=True,
+        )
+        grounds = zip(
+            configs, *whole[5:], left, initialised, self.figure[rows].tolist(), strict=True
+        )
         decisions = []
-        for place, (desired, wanted, excess, ready, starting, kept, why) in enumerate(
-            zip(*whole, strict=True)
+        for facts, (config, kept, why, remaining, begun, figure) in zip(
+            several, grounds, strict=True
         ):
-            decision = Decision(
-                model=models[place],
-                time=times[place],
-                desired=desired,
-                wanted=wanted,
-                excess_burst_capacity=excess,
-                stable=stable[place],
-                panic=panic[place],
-                panicking=panicking[place],
-                valid=valid[place],
-                ready=ready,
-                starting=starting,
-                reason="",
-            )
             text = reasons.reason(
-                configs[place],
-                decision,
+                config,
+                Decision._make((*facts, "")),
                 Kept(kept) if kept else Kept.NOT,
-                left[place],
-                initialised[place],
+                remaining,
+                begun,
                 Why(why) if why else Why.NOTHING,
-                figures[place],
+                figure,
             )
-            # Set once, here, before anyone else sees it: a second object would cost as much
-            # as the rest, and after a start all models are decided on in one tick.
-            object.__setattr__(decision, "reason", text)
-            decisions.append(decision)
+            decisions.append(Decision._make((*facts, text)))
         return decisions

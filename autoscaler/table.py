@@ -25,29 +25,39 @@ _FIRST_CAPACITY = 16
 
 
 class Table:
-    """Named columns that grow together; a row is reset to the defaults before its reuse."""
+    """Named columns that grow together; a row is reset to the defaults before its reuse.
+
+    Columns of one type lie together, [column, row]: copying some rows of all of them is one
+    call, however many there are.
+    """
 
     DEFAULTS: ClassVar[Mapping[str, Scalar]] = {}
 
     def __init__(self) -> None:
         self.room = 0
+        kinds: dict[type, dict[str, Scalar]] = {}
         for name, default in self.DEFAULTS.items():
-            setattr(self, name, np.full(0, default, dtype=_dtype(default)))
+            kinds.setdefault(type(default), {})[name] = default
+        self._kinds = [_Kind(defaults) for defaults in kinds.values()]
+        self._name()
+
+    def _name(self) -> None:
+        for kind in self._kinds:
+            for name, column in zip(kind.names, kind.columns, strict=True):
+                setattr(self, name, column)
 
     def reserve(self, rows: int) -> None:
         """Make room for ``rows`` rows (at least doubling); new ones hold the defaults."""
         if rows <= self.room:
             return
-        room = max(rows, 2 * self.room, _FIRST_CAPACITY)
-        for name, default in self.DEFAULTS.items():
-            column = np.full(room, default, dtype=_dtype(default))
-            column[: self.room] = getattr(self, name)
-            setattr(self, name, column)
-        self.room = room
+        self.room = max(rows, 2 * self.room, _FIRST_CAPACITY)
+        for kind in self._kinds:
+            kind.grow(self.room)
+        self._name()
 
     def reset(self, row: int) -> None:
-        for name, default in self.DEFAULTS.items():
-            getattr(self, name)[row] = default
+        for kind in self._kinds:
+            kind.columns[:, row] = kind.unused
 
     def put(self, row: int, values: Mapping[str, Scalar]) -> None:
         """Set some columns of one row. Raises KeyError for a column that does not exist."""
@@ -62,21 +72,46 @@ class Table:
 
     def freeze(self, at: At) -> Callable[[Ints], list[dict[str, Scalar]]]:
         """A copy of the rows ``at``: a function from places within ``at`` to their values."""
-        copies = [getattr(self, name)[at].copy() for name in self.DEFAULTS]
+        copies = [(kind.names, kind.columns[:, at].copy()) for kind in self._kinds]
 
         def values(places: Ints) -> list[dict[str, Scalar]]:
-            columns = [copy[places].tolist() for copy in copies]
-            return [
-                dict(zip(self.DEFAULTS, row, strict=True)) for row in zip(*columns, strict=True)
-            ]
+            names = [name for each, _ in copies for name in each]
+            columns = [column for _, copy in copies for column in copy[:, places].tolist()]
+            return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
         return values
 
 
-def _dtype(default: Scalar) -> type[np.bool_] | type[np.float64]:
-    return np.bool_ if isinstance(default, bool) else np.float64
+class _Kind:
+    """Those of a table's columns that have one type: float64 or bool."""
+
+    def __init__(self, defaults: Mapping[str, Scalar]) -> None:
+        self.names = list(defaults)
+        self.unused = np.array(list(defaults.values()))
+        self.columns = np.repeat(self.unused[:, None], 0, axis=1)
+
+    def grow(self, room: int) -> None:
+        columns = np.repeat(self.unused[:, None], room, axis=1)
+        columns[:, : self.columns.shape[1]] = self.columns
+        self.columns = columns
 
 
 def rows_of(at: At, places: Ints) -> Ints:
     """The rows that ``places`` within ``at`` stand for."""
     return places + (at.start or 0) if isinstance(at, slice) else at[places]
+
+
+def every(flags: Bools) -> bool:
+    """Whether all are true. ``flags.all()`` takes twenty times as long for one row, and as long
+    for 100,000."""
+    return b"\0" not in flags.tobytes()
+
+
+def some(flags: Bools) -> bool:
+    """Whether any is true."""
+    return b"\1" in flags.tobytes()
+
+
+def places_of(flags: Bools) -> Ints:
+    """Where they are true: ``np.flatnonzero``, of one dimension, in a sixth of its time."""
+    return flags.nonzero()[0]

@@ -32,7 +32,7 @@ class Views:
         return {
             "model": str(model),
             "time": now,
-            "decision": None if decision is None else {**asdict(decision), "model": str(model)},
+            "decision": None if decision is None else {**decision._asdict(), "model": str(model)},
             "replicas": [
                 {
                     "id": replica.id,

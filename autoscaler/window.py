@@ -19,7 +19,7 @@ from typing import cast
 import numpy as np
 
 from autoscaler.ring import NEVER, NO_EDGE, Averages, Ring, Shape, Slots
-from autoscaler.table import Bools, Floats, Ints
+from autoscaler.table import At, Bools, Floats, Ints, every, some
 
 __all__ = ["NEVER", "Averages", "Shape", "Windows"]
 
@@ -104,18 +104,26 @@ class Windows:
         self._edge = max(self._edge, self.opened if self.opened == second - 1 else second)
         for ring in self._order:
             ring.advance(self._edge)
-        size = count if rows is None else len(rows)
-        result = Averages(np.full(size, -1.0), np.full(size, -1.0), np.zeros(size, dtype=np.bool_))
-        if rows is None:
-            for ring in self._order:
-                part = ring.averages(slice(0, ring.used))
-                to = ring.places
-                for column, values in zip(result, part, strict=True):
-                    column[to] = values
-        else:
-            for ring, at, where in self._parts(rows):
-                for column, values in zip(result, ring.averages(at), strict=True):
-                    column[slice(None) if where is None else where] = values
+        if rows is not None:
+            return self._averages_of(rows)
+        if len(self._order) == 1:
+            places = self._order[0].places
+            if isinstance(places, slice) and places == slice(0, count):
+                return self._order[0].averages(places)
+        result = _blank(count)
+        for ring in self._order:
+            for column, values in zip(result, ring.averages(slice(0, ring.used)), strict=True):
+                column[ring.places] = values
+        return result
+
+    def _averages_of(self, rows: Ints) -> Averages:
+        parts = self._parts(rows)
+        if len(parts) == 1 and parts[0][2] is None:
+            return parts[0][0].averages(parts[0][1])
+        result = _blank(len(rows))
+        for ring, at, where in parts:
+            for column, values in zip(result, ring.averages(at), strict=True):
+                column[where] = values
         return result
 
     def take(self, row: int) -> dict[str, object]:
@@ -153,15 +161,20 @@ class Windows:
             ring.slots.total[slot] = values[kept].sum()
             ring.slots.total_panic[slot] = values[recent].sum()
 
-    def _parts(self, rows: Ints) -> list[tuple[Ring, Ints, Bools | None]]:
+    def _parts(self, rows: Ints) -> list[tuple[Ring, At, Bools | None]]:
         """Per ring the slots of those of ``rows`` that live in it, and which they are."""
+        if len(self._order) == 1:
+            ring = self._order[0]
+            at = ring.slots_of(rows)
+            if at is not None:
+                return [(ring, at, None)]
         which = self._ring[rows]
-        if len(self._order) == 1 and (which == 0).all():
-            return [(self._order[0], self._slot[rows], None)]
-        parts: list[tuple[Ring, Ints, Bools | None]] = []
+        parts: list[tuple[Ring, At, Bools | None]] = []
         for index, ring in enumerate(self._order):
             where = which == index
-            if where.any():
+            if every(where):
+                return [(ring, self._slot[rows], None)]
+            if some(where):
                 parts.append((ring, self._slot[rows[where]], where))
         return parts
 
@@ -175,3 +188,7 @@ class Windows:
             more = np.full(max(missing, len(self._ring)), -1, dtype=np.int64)
             self._ring = np.concatenate([self._ring, more])
             self._slot = np.concatenate([self._slot, more])
+
+
+def _blank(rows: int) -> Averages:
+    return Averages(np.full(rows, -1.0), np.full(rows, -1.0), np.zeros(rows, dtype=np.bool_))

@@ -247,8 +247,7 @@ class _Pass:
         averages: Averages = decider.windows.averages(
             now, self.rows, None if isinstance(at, slice) else at
         )
-        ready, starting, _, _, outcome = decider.conclude(at, averages, now)
-        there = ready + starting
+        there, _, _, outcome = decider.conclude(at, averages, now)
         decider.state.asked[at] = outcome.desired
         decider.state.look_again[at] = outcome.look_again
         decider.sleep(at, outcome.desired + there == 0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -303,5 +303,5 @@ def _decide(model: ModelKey, snapshot: Line, now: float, change: Change | None) 
 
 def _plain(decision: Decision) -> Line:
     """As it comes back from a file."""
-    plain: Line = json.loads(json.dumps(asdict(decision)))
+    plain: Line = json.loads(json.dumps(decision._asdict()))
     return plain

@@ -338,8 +338,7 @@ class Poke(NamedTuple):
 # --- decisions out -----------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What the decider concluded for one model at one tick, and why.
 
     ``desired`` is after bounds and scale-to-zero; ``wanted`` is the policy's own answer.
@@ -361,8 +360,7 @@ class Decision:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleTo:
+class ScaleTo(NamedTuple):
     """Set a model's replica count. ``victims``: replica ids to prefer when shrinking."""
 
     model: ModelKey

@@ -23,7 +23,7 @@ import numpy as np
 
 from autoscaler.delay import DelayWindow
 from autoscaler.policies import Frozen, Policy, Supply, Verdict
-from autoscaler.table import At, Bools, Floats, Ints, Table, rows_of
+from autoscaler.table import At, Bools, Floats, Ints, Table, every, places_of, rows_of, some
 from autoscaler.window import Averages
 from stoker.vocabulary import ScalingConfig
 
@@ -34,7 +34,7 @@ class _Settings(Table):
     DEFAULTS = {  # noqa: RUF012 (declared ClassVar by Table)
         "target": 1.0,
         "capacity": 1.0,
-        "burst": 0.0,
+        "burst": 211.0,
         "threshold": 2.0,
         "up_rate": 1000.0,
         "down_rate": 2.0,
@@ -77,6 +77,8 @@ class Kpa(Policy):
         self.settings = _Settings()
         self.memory = _Memory()
         self._delays: dict[float, DelayWindow] = {}
+        # Rows that are not as most are: while there are none, nobody looks for them.
+        self._unreachable = self._activating = self._unusual = 0
 
     def reserve(self, rows: int) -> None:
         self.settings.reserve(rows)
@@ -86,6 +88,7 @@ class Kpa(Policy):
         self, row: int, config: ScalingConfig, now: float, reachable: bool = True
     ) -> None:
         self._set_delay(row, config.scale_down_delay)
+        self._count(row, -1)
         self.settings.put(
             row,
             {
@@ -100,6 +103,13 @@ class Kpa(Policy):
                 "reachable": reachable,
             },
         )
+        self._count(row, 1)
+
+    def _count(self, row: int, by: int) -> None:
+        settings = self.settings
+        self._unreachable += by * (not settings.reachable[row])
+        self._activating += by * int(settings.activation[row] > 1)
+        self._unusual += by * int(settings.burst[row] <= 0)
 
     def begin(self, row: int, ready: float, now: float) -> None:
         """Without a past, more than one replica is panic: nothing shrinks for a window."""
@@ -108,13 +118,15 @@ class Kpa(Policy):
 
     def reset(self, row: int) -> None:
         self._set_delay(row, 0.0)
+        self._count(row, -1)
         self.settings.reset(row)
         self.memory.reset(row)
 
     def sizes(self, at: At, averages: Averages) -> Sizes:
         """What the target says."""
         target = self.settings.target[at]
-        return Sizes(np.ceil(averages.stable / target), np.ceil(averages.panic / target))
+        stable, panic = averages.stable / target, averages.panic / target
+        return Sizes(np.ceil(stable, out=stable), np.ceil(panic, out=panic))
 
     def decide(
         self,
@@ -126,44 +138,63 @@ class Kpa(Policy):
     ) -> Verdict:
         """``sizes``: what the averages ask for, where that is not what the target says."""
         settings, memory = self.settings, self.memory
-        valid = averages.valid
+        panic, valid = averages.panic, averages.valid
+        panicked = memory.panicked[at]
+        excess = self._excess(at, panic, supply.ready)
+        if not some(valid):
+            return Verdict(np.zeros(len(valid)), excess, panicked > NOT_PANICKING)
         by_stable, by_panic = sizes or self.sizes(at, averages)
         ready = np.maximum(supply.counted, 1.0)
-        activation = settings.activation[at]
+        highest = settings.up_rate[at] * ready
+        np.ceil(highest, out=highest)
+        lowest = ready / settings.down_rate[at]
+        np.floor(lowest, out=lowest)
+        if self._unreachable:
+            lowest[~settings.reachable[at]] = 0.0
+        limits = lowest, highest, settings.activation[at]
+        wanted = self._within(by_stable, *limits)
 
-        highest = np.ceil(settings.up_rate[at] * ready)
-        lowest = np.floor(ready / settings.down_rate[at])
-        reachable = settings.reachable[at]
-        if not reachable.all():
-            lowest[~reachable] = 0.0
-        over = by_panic / ready >= settings.threshold[at]
-        wanted = _within(by_stable, lowest, highest, activation)
-        in_panic = np.maximum(_within(by_panic, lowest, highest, activation), wanted)
-
-        panicked = memory.panicked[at]
-        since = np.where(over, now, panicked)
+        np.divide(by_panic, ready, out=ready)
+        over = ready >= settings.threshold[at]
+        since = np.where(over, now, panicked) if some(over) else panicked
         panicking = since + settings.stable_window[at] >= now
-        peak = memory.peak[at]
-        latched = np.where(panicking, np.maximum(peak, in_panic), 0.0)
-        wanted = np.where(panicking, latched, wanted)
-        if valid.all():
-            memory.panicked[at] = np.where(panicking, since, NOT_PANICKING)
-            memory.peak[at] = latched
+        if not every(valid):
+            panicking &= valid
+        # Few panic at a time: what only they need is worked out for them alone.
+        places = places_of(panicking)
+        rows, since = rows_of(at, places), since[places]
+        if len(places):
+            in_panic = self._within(by_panic[places], *(each[places] for each in limits))
+            np.maximum(in_panic, wanted[places], out=in_panic)
+            wanted[places] = np.maximum(in_panic, memory.peak[rows], out=in_panic)
+        if every(valid):
+            memory.panicked[at], memory.peak[at] = NOT_PANICKING, 0.0
         else:
-            memory.panicked[at] = np.where(
-                valid, np.where(panicking, since, NOT_PANICKING), panicked
-            )
-            memory.peak[at] = np.where(valid, latched, peak)
-            panicking = np.where(valid, panicking, panicked > NOT_PANICKING)
+            panicking |= ~valid & (panicked > NOT_PANICKING)
+            known = rows_of(at, places_of(valid))
+            memory.panicked[known], memory.peak[known] = NOT_PANICKING, 0.0
+        memory.panicked[rows], memory.peak[rows] = since, wanted[places]
         if self._delays:
-            self._hold_up(at, wanted, valid & reachable, now)
-        return Verdict(wanted, self._excess(at, averages.panic, supply.ready), panicking)
+            self._hold_up(at, wanted, valid & settings.reachable[at], now)
+        return Verdict(wanted, excess, panicking)
+
+    def _within(self, wanted: Floats, lowest: Floats, highest: Floats, least: Floats) -> Floats:
+        """Rate limits, then the activation scale where the load itself wants any."""
+        bounded = np.maximum(wanted, lowest)
+        np.minimum(bounded, highest, out=bounded)
+        if not self._activating:
+            return bounded  # any load wants 1 already, and the rates allow that
+        lifted: Floats = np.where(wanted > 0, np.maximum(bounded, least), bounded)
+        return lifted
 
     def _excess(self, at: At, panic: Floats, ready: Floats) -> Floats:
         burst = self.settings.burst[at]
-        excess = np.floor(ready * self.settings.capacity[at] - burst - panic)
-        unusual = burst <= 0
-        if unusual.any():
+        excess = ready * self.settings.capacity[at]
+        excess -= burst
+        excess -= panic
+        np.floor(excess, out=excess)
+        if self._unusual:
+            unusual = burst <= 0
             excess[unusual] = np.where(burst[unusual] < 0, -1.0, 0.0)
         return excess
 
@@ -171,7 +202,7 @@ class Kpa(Policy):
         """Raise ``wanted`` in place where a scale-down delay holds."""
         delays = self.settings.delay[at]
         for delay, window in self._delays.items():
-            which = np.flatnonzero((delays == delay) & counts)
+            which = places_of((delays == delay) & counts)
             if len(which):
                 wanted[which] = window.highest(rows_of(at, which), wanted[which], now)
 
@@ -180,13 +211,15 @@ class Kpa(Policy):
 
     def freeze(self, at: At, start: Floats, now: float) -> Frozen:
         memory = self.memory.freeze(at)
+        if not self._delays:
+            return cast(Frozen, memory)
 
         def values(places: Ints) -> list[dict[str, object]]:
             rows = rows_of(at, places).tolist()
             # A delay's noted answers are not copied: what is noted later only repeats their
             # highest, so deciding again on them gives the same.
             return [
-                {**kept, **(self._delayed(row) if self._delays else {})}
+                {**kept, **self._delayed(row)}
                 for kept, row in zip(memory(places), rows, strict=True)
             ]
 
@@ -213,10 +246,3 @@ class Kpa(Policy):
         if delay:
             self._delays.setdefault(delay, DelayWindow(delay)).add(row)
         self.settings.put(row, {"delay": delay})
-
-
-def _within(wanted: Floats, lowest: Floats, highest: Floats, activation: Floats) -> Floats:
-    """Rate limits, then the activation scale where the load itself wants any."""
-    bounded = np.minimum(np.maximum(wanted, lowest), highest)
-    lifted: Floats = np.where(wanted > 0, np.maximum(bounded, activation), bounded)
-    return lifted

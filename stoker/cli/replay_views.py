@@ -261,7 +261,7 @@ def _moment_document(model: ModelKey, moment: Moment) -> dict[str, Any]:
     return {
         "model": str(model),
         "time": moment.time,
-        "decision": {**asdict(decision), "model": str(model)},
+        "decision": {**decision._asdict(), "model": str(model)},
         "evidence": {**evidence._asdict(), "config": asdict(evidence.config)},
-        "other": None if moment.other is None else {**asdict(moment.other), "model": str(model)},
+        "other": None if moment.other is None else {**moment.other._asdict(), "model": str(model)},
     }

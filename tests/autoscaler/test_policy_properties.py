@@ -95,7 +95,7 @@ def test_a_snapshot_carries_everything(one: tuple[ScalingConfig, Life], after: L
     theirs = live(old, {A: (config, after)}, END)[A]
     assert live(new, {A: (config, after)}, END)[A] == theirs
     shifted = live(ahead, {A: (config, after)}, END + 1000)[A]
-    assert shifted == [replace(decision, time=decision.time + 1000) for decision in theirs]
+    assert shifted == [decision._replace(time=decision.time + 1000) for decision in theirs]
 
 
 @few

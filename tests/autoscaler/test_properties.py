@@ -141,4 +141,4 @@ def test_a_snapshot_moves_to_another_clock(
     new.restore(old.snapshot(float(SECONDS)), shift=1000)
     theirs = drive(old, {A: (config, after)}, SECONDS)[A]
     ours = drive(new, {A: (config, after)}, SECONDS + 1000)[A]
-    assert ours == [replace(decision, time=decision.time + 1000) for decision in theirs]
+    assert ours == [decision._replace(time=decision.time + 1000) for decision in theirs]
