@@ -14,10 +14,9 @@ from typing import cast
 
 import numpy as np
 
-from autoscaler import scale_to_zero
 from autoscaler.decider import Decider
 from autoscaler.evidence import Noted, Recorder
-from autoscaler.policies import Floor, Policy, Verdict
+from autoscaler.policies import Floor, Policy
 from autoscaler.policies import Frozen as PolicyFrozen
 from autoscaler.policies.per_model import PerModel
 from autoscaler.ring import NO_EDGE
@@ -217,12 +216,21 @@ class Planner:
         if verdict.floor is not None:
             self._explain(at, verdict.floor, changed)
         places = places_of(changed)
-        before = asked[places]
-        self._store(at, averages, verdict, outcome, now)
+        rows, before = rows_of(at, places), asked[places]
+        state.stable[at], state.panic[at], valid = averages
+        state.wanted[at] = verdict.wanted if every(valid) else np.where(valid, verdict.wanted, -1.0)
+        state.excess[at] = verdict.excess_burst_capacity
+        state.asked[at] = outcome.desired
+        state.decided[at] = now
         self.decider.sleep(at, outcome.desired + there == 0)
         if not len(places):
             return Plan(now)
-        return self._plan(rows_of(at, places), places, before, looks[places], frozen, now)
+        # The rest is written where it changed: everywhere else the same stands there already.
+        state.valid[rows], state.panicking[rows] = valid[places], verdict.panicking[places]
+        state.desired[rows], state.kept[rows], state.look_again[rows] = (
+            column[places] for column in outcome
+        )
+        return self._plan(rows, places, before, looks[places], frozen, now)
 
     def _begin(self, at: At, begun: Bools, now: float) -> None:
         for row in rows_of(at, places_of(~begun)):
@@ -235,24 +243,6 @@ class Planner:
         rows = rows_of(at, floor.places)
         changed[floor.places] |= floor.why != self.state.why[rows]
         self.state.why[rows], self.state.figure[rows] = floor.why, floor.figure
-
-    def _store(
-        self,
-        at: At,
-        averages: Averages,
-        verdict: Verdict,
-        outcome: scale_to_zero.Outcome,
-        now: float,
-    ) -> None:
-        state = self.state
-        state.stable[at], state.panic[at], state.valid[at] = averages
-        valid = averages.valid
-        state.wanted[at] = verdict.wanted if every(valid) else np.where(valid, verdict.wanted, -1.0)
-        state.excess[at] = verdict.excess_burst_capacity
-        state.panicking[at] = verdict.panicking
-        state.desired[at], state.kept[at], state.look_again[at] = outcome
-        state.asked[at] = outcome.desired
-        state.decided[at] = now
 
     def _plan(
         self,

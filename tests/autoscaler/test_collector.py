@@ -321,3 +321,40 @@ def test_bad_columns_are_refused(ids: list[int]) -> None:
     )
     assert not world.collector.take(report, 1.0)
     assert world.dropped == {"bad-value": 1}
+
+
+def many(loads: list[float], ids: list[int], sequence: int) -> StatColumns:
+    """A report of as many models as there are loads; the first one names them all."""
+    names = [ModelKey("default", f"m{number}") for number in range(len(loads))]
+    return StatColumns(
+        *("r1", 1, sequence, float(sequence), 1.0, len(names) if sequence > 1 else 0),
+        () if sequence > 1 else tuple(names),
+        *(array("q", ids), array("d", bytes(8 * len(ids))), array("d", loads)),
+        *(array("q", [3 * number for number in ids]), array("q", bytes(8 * len(ids)))),
+    )
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+def test_columns_in_any_order(metric: Metric) -> None:
+    """Numbers may come in whatever order, and the same ones again with other loads; what a
+    model is scaled on is read where it is its own."""
+    world = World()
+    for number in range(12):
+        world.planner.set_model(
+            ModelKey("default", f"m{number}"), ScalingConfig(metric=metric), 0.0
+        )
+    ascending = list(range(12))
+    for second, ids in enumerate((ascending, ascending, ascending[::-1], [0, 2, 1, *range(3, 12)])):
+        loads = [10.0 * number + second for number in ids]
+        assert world.collector.take(many(loads, ids, second + 1), second + 1.0)
+    for number in ascending:
+        said = 3.0 * number if metric is Metric.RPS else 10.0 * number + 1.5
+        assert world.average(4.0, ModelKey("default", f"m{number}")) == said
+
+
+@pytest.mark.parametrize("load", [-1.0, float("nan"), float("inf")])
+def test_one_impossible_load_of_many(load: float) -> None:
+    """A report is refused whole, however many sound values there are beside the wrong one."""
+    world = World()
+    assert not world.collector.take(many([1.0] * 19 + [load], list(range(20)), 1), 1.0)
+    assert world.dropped == {"bad-value": 1}

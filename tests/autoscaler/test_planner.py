@@ -54,6 +54,18 @@ def test_poked_models_alone() -> None:
     assert [d.model for d in target.decide(2.0).decisions] == [B]
 
 
+def test_several_poked_models() -> None:
+    """Rows that do not follow each other are decided for together as each would be alone."""
+    target, alone = (planner(a=ASLEEP, b=ASLEEP, c=ASLEEP) for _ in range(2))
+    c = ModelKey("default", "c")
+    for each in (target, alone):
+        say(each, 1, {A: 11.0, B: 1.0, c: 31.0})
+    plan = target.decide(1.5, [c, A])
+    assert [(d.model, d.desired) for d in plan.decisions] == [(A, 2), (c, 4)]
+    assert plan.decisions == (*alone.decide(1.5, [A]).decisions, *alone.decide(1.5, [c]).decisions)
+    assert target.decision(B) is None
+
+
 def test_look_again_is_a_command() -> None:
     """The time at which a kept replica may go is announced once, when it is known."""
     target = planner(a=ASLEEP)

@@ -178,6 +178,19 @@ def test_rows_of_several_shapes_and_none() -> None:
     assert target.averages(1.0, 4).valid.tolist() == [False, True, True, True]
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [0, 2, 1, 3], [1, 2], [2, 1], [3], [0, 3]])
+def test_rows_in_any_order(order: list[int]) -> None:
+    """Whether or not the rows told of follow each other, each gets its own load."""
+    target = Windows()
+    for row in range(4):
+        target.place(row, Shape(10, 4, LINEAR))
+    rows = np.array(order)
+    target.add(1, rows, rows + 1.0)
+    expected = [row + 1.0 if row in order else -1.0 for row in range(4)]
+    assert target.averages(1.0, 4).stable.tolist() == expected
+    assert target.averages(1.0, 4, rows).stable.tolist() == (rows + 1.0).tolist()
+
+
 def test_growing_keeps_what_is_there() -> None:
     """Row after row, beyond the first capacity."""
     target = windows(6, 2)
