@@ -21,7 +21,8 @@ from stoker.vocabulary import Aggregation
 MAX_BLOCKS = 600
 NEVER = -1e18
 NO_EDGE = -(10**15)
-_DIGITS = 1e6
+# Arrays, for a number beside an array is made one again in each call, in half of its time.
+_ONE, _HALF, _DIGITS = np.array(1.0), np.array(0.5), np.array(1e6)
 _NEGLIGIBLE = 1e-20
 
 
@@ -58,6 +59,14 @@ class Slots(Table):
     total: Floats
     total_panic: Floats
     awake: Bools
+    firsts: Floats
+    totals: Floats
+
+    def _name(self) -> None:
+        """``firsts`` and ``totals`` [window, slot]: the stable window's and the panic window's."""
+        super()._name()
+        self.firsts = self.together("first", "first_panic")
+        self.totals = self.together("total", "total_panic")
 
 
 class Ring:
@@ -74,6 +83,9 @@ class Ring:
         self.buckets = np.zeros((self.blocks, 0))
         self.rows = np.zeros(0, dtype=np.int64)
         self._dense = True
+        # [window, 1]: where each begins, from the begin of the newest block.
+        lengths = np.array([[self.blocks], [self.panic_blocks]])
+        self._begins = (1.0 - lengths) * self.block
         self._weights = _weights(self.blocks)
         self._weights_panic = _weights(self.panic_blocks)
 
@@ -228,11 +240,7 @@ class Ring:
             stable = self._weighted(at, self._weights)
             panic = self._weighted(at, self._weights_panic)
         else:
-            end = last + 1.0
-            stable = self._linear(slots.total[at], slots.first[at], end, self.blocks)
-            panic = self._linear(
-                slots.total_panic[at], slots.first_panic[at], end, self.panic_blocks
-            )
+            stable, panic = self._linear(slots.totals[:, at], slots.firsts[:, at], last)
         silent = last < self.edge - floor(self.shape.panic)
         if some(silent):
             panic[silent] = 0.0
@@ -242,18 +250,20 @@ class Ring:
             panic[invalid] = -1.0
         return Averages(stable, panic, valid)
 
-    def _linear(self, total: Floats, first: Floats, end: Floats, n: int) -> Floats:
-        """Totals by the seconds from the first write, or the window's begin, to the last."""
-        begin = self.edge // self.block * self.block - (n - 1) * self.block
-        seconds = np.maximum(first, float(begin))
-        np.subtract(end, seconds, out=seconds)
-        np.maximum(seconds, 1.0, out=seconds)
-        average = np.divide(total, seconds, out=seconds)
-        average *= _DIGITS
-        average += 0.5
-        np.floor(average, out=average)
-        average /= _DIGITS
-        return average
+    def _linear(self, totals: Floats, firsts: Floats, last: Floats) -> Floats:
+        """Both windows' totals [window, slot] by the seconds from the first write, or from the
+        window's begin, to the last."""
+        newest = self.edge // self.block
+        begins = self._begins + newest * self.block
+        seconds = np.maximum(firsts, begins)
+        np.subtract(last + _ONE, seconds, out=seconds)
+        np.maximum(seconds, _ONE, out=seconds)
+        averages = np.divide(totals, seconds, out=seconds)
+        averages *= _DIGITS
+        averages += _HALF
+        np.floor(averages, out=averages)
+        averages /= _DIGITS
+        return averages
 
     def _weighted(self, at: At, weights: Sequence[float]) -> Floats:
         # One bucket after the other, not a matrix product: the order of additions, and so

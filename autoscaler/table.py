@@ -46,6 +46,12 @@ class Table:
             for name, column in zip(kind.names, kind.columns, strict=True):
                 setattr(self, name, column)
 
+    def together(self, first: str, last: str) -> Floats:
+        """Columns of numbers from ``first`` to ``last``, [column, row], until there is more
+        room: calls for both are half as many."""
+        (kind,) = (kind for kind in self._kinds if first in kind.names)
+        return kind.columns[kind.names.index(first) : kind.names.index(last) + 1]
+
     def reserve(self, rows: int) -> None:
         """Make room for ``rows`` rows (at least doubling); new ones hold the defaults."""
         if rows <= self.room:
