@@ -224,10 +224,9 @@ class Members(RuleBasedStateMachine):
         replica = self.replicas[which % len(self.replicas)]
         self.open.add(replica)
         for node, count in zip(self.nodes.values(), counts, strict=False):
-            if not node.leaving:
-                node.open.add(replica)
-                self._act(node, node.handover.claim(replica, Claim.OPEN, self.now))
-                node.in_flight[replica] += count
+            node.open.add(replica)
+            self._act(node, node.handover.claim(replica, Claim.OPEN, self.now))
+            node.in_flight[replica] += count
 
     @precondition(lambda self: self.open)
     @rule(
@@ -302,9 +301,9 @@ class Members(RuleBasedStateMachine):
         if node is None:
             return
         node.leaving = True
-        node.open.clear()
         for replica in self.replicas:
-            self._act(node, node.handover.claim(replica, Claim.NONE, self.now))
+            if replica not in node.open:
+                self._act(node, node.handover.claim(replica, Claim.NONE, self.now))
         if not any(node.in_flight.values()):
             del self.nodes[name]
             for other in list(self.nodes.values()):
@@ -388,5 +387,5 @@ class Members(RuleBasedStateMachine):
             assert first.allowance(replica, self.now) == LIMIT, f"{replica} waits for {waits}"
 
 
-Members.TestCase.settings = settings(costly(40), stateful_step_count=60)
+Members.TestCase.settings = settings(costly(60), stateful_step_count=60)
 TestMembers = Members.TestCase
