@@ -372,7 +372,7 @@ class Activator:
 
     def _set_routes(self) -> None:
         if self._watching:  # before that there come models by the thousand
-            self.router.set_models(model.spec for model in self.models.values())
+            self.router.set_models(lambda: [model.spec for model in self.models.values()])
 
     def _replica_event(self, event: ReplicaEvent) -> None:
         now = self.clock.now()

@@ -118,7 +118,7 @@ class Documents:
         """The model that ``name``, NAMESPACE/NAME or NAME or an alias, means."""
         # Built for each question: those who ask are people, and models change.
         router = Router()
-        router.set_models(self._watches.specs.values())
+        router.set_models(self._watches.specs.values)
         return router.names().get(name)
 
     def _state(self, spec: ModelSpec, seen: Seen, replicas: list[Replica]) -> dict[str, Any]:

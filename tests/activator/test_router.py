@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ SPECS = (
 def router() -> Router:
     """Four models in two namespaces."""
     made = Router()
-    made.set_models(SPECS)
+    made.set_models(lambda: SPECS)
     return made
 
 
@@ -177,7 +179,7 @@ def test_the_default_namespace_has_the_bare_name() -> None:
     """Whatever the order in which the models come."""
     for specs in (SPECS, SPECS[::-1]):
         router = Router()
-        router.set_models(specs)
+        router.set_models(partial(tuple, specs))
         assert ask(router, host="digits.localhost") == DIGITS
         assert router.names()["digits"] == DIGITS
         assert router.by_body("digits") == DIGITS
@@ -188,7 +190,7 @@ def test_a_configured_name_goes_before_a_bare_one() -> None:
     named = ModelSpec(DIGITS, hosts=("lonely.localhost",), aliases=("lonely",))
     for specs in ((named, ModelSpec(LONELY)), (ModelSpec(LONELY), named)):
         router = Router()
-        router.set_models(specs)
+        router.set_models(partial(tuple, specs))
         assert ask(router, host="lonely.localhost") == DIGITS
         assert router.by_body("lonely") == DIGITS
         assert router.by_body("team/lonely") == LONELY
@@ -201,7 +203,7 @@ def test_changes_are_seen_at_once(router: Router) -> None:
         "host new.localhost", tuple(sorted(router.names()))
     )
     new = ModelKey("default", "new")
-    router.set_models(spec for spec in [ModelSpec(new, listeners=("side",))])
+    router.set_models(lambda: [ModelSpec(new, listeners=("side",))])
     assert isinstance(ask(router, host="digits.localhost", method="GET"), NotFound)
     assert ask(router, host="new.localhost") == new
     assert ask(router, listener="side") == new
@@ -214,7 +216,7 @@ def test_changes_are_seen_at_once(router: Router) -> None:
 def test_known_names_are_bounded() -> None:
     """An answer does not list twenty thousand models."""
     router = Router()
-    router.set_models(ModelSpec(ModelKey("default", f"m{n:03}")) for n in range(100))
+    router.set_models(lambda: [ModelSpec(ModelKey("default", f"m{n:03}")) for n in range(100)])
     route = router.by_body("nobody")
     assert isinstance(route, NotFound)
     assert route.known == tuple(f"default/m{n:03}" for n in range(KNOWN_NAMES))
@@ -238,7 +240,7 @@ def test_invented_hosts_do_not_grow_the_cache(router: Router) -> None:
 def test_any_bytes_are_survived(method: bytes, target: bytes, host: bytes, header: bytes) -> None:
     """Whatever the parser lets through is answered, with text that can be sent."""
     router = Router()
-    router.set_models(SPECS)
+    router.set_models(lambda: SPECS)
     route = router.route("", method, target, host, header)
     if isinstance(route, NotFound):
         route.looked_for.encode()
