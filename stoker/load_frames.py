@@ -12,10 +12,10 @@ Who is on the other end may be anybody with a token: nothing is believed that ca
 from __future__ import annotations
 
 import struct
-import sys
-from array import array
 from math import isfinite
 from typing import Any, Final
+
+import numpy as np
 
 from stoker.columns import StatColumns
 from stoker.vocabulary import ModelKey
@@ -26,6 +26,9 @@ _LENGTH: Final = struct.Struct("<H")
 # Names of Kubernetes are 253 characters at most, namespaces 63.
 LONGEST_NAME: Final = 1024
 _MOST: Final = 2**32 - 1
+_COUNT: Final = np.dtype("<u4")
+_LOAD: Final = np.dtype("<f8")
+LARGEST_LOAD: Final = 1e9
 
 
 class FrameError(ValueError):
@@ -48,12 +51,12 @@ def pack(columns: StatColumns) -> bytes:
                 len(columns.ids),
             ),
             *(_LENGTH.pack(len(name)) + name for name in names),
-            _bytes(array("I", columns.ids)),
-            _bytes(array("d", columns.queued)),
-            _bytes(array("d", columns.active)),
-            # A count of one second; what would not fit is not believed anyway.
-            _bytes(array("I", [min(n, _MOST) for n in columns.arrivals])),
-            _bytes(array("I", [min(n, _MOST) for n in columns.completions])),
+            np.asarray(columns.ids, _COUNT).tobytes(),
+            np.asarray(columns.queued, _LOAD).tobytes(),
+            np.asarray(columns.active, _LOAD).tobytes(),
+            # Counts of one interval; what would not fit is not believed anyway.
+            np.minimum(columns.arrivals, _MOST).astype(_COUNT).tobytes(),
+            np.minimum(columns.completions, _MOST).astype(_COUNT).tobytes(),
         )
     )
 
@@ -70,22 +73,21 @@ def unpack(data: bytes, reporter: str) -> StatColumns:
     models, at = _names(data, new)
     if len(data) - at != rows * 28:
         raise FrameError(f"{len(data) - at} bytes of columns for {rows} rows")
-    ids = _column("I", data, at, rows)
-    queued = _column("d", data, at + 4 * rows, rows)
-    active = _column("d", data, at + 12 * rows, rows)
-    arrivals = _column("I", data, at + 20 * rows, rows)
-    completions = _column("I", data, at + 24 * rows, rows)
-    if rows and (max(ids) >= known + new or len(set(ids)) != rows):
+    ids = np.frombuffer(data, _COUNT, rows, at).astype(np.int64)
+    queued = np.frombuffer(data, _LOAD, rows, at + 4 * rows)
+    active = np.frombuffer(data, _LOAD, rows, at + 12 * rows)
+    arrivals = np.frombuffer(data, _COUNT, rows, at + 20 * rows).astype(np.int64)
+    completions = np.frombuffer(data, _COUNT, rows, at + 24 * rows).astype(np.int64)
+    if rows and (ids.max() >= known + new or len(np.unique(ids)) != rows):
         raise FrameError("a row of a model that it has not named, or two of one")
-    if not all(0 <= value < 1e9 for column in (queued, active) for value in column):
-        raise FrameError("a load below 0, or above all that could be")
+    for column in (queued, active):
+        if not ((column >= 0) & (column < LARGEST_LOAD)).all():
+            raise FrameError(f"a load below 0, or of {LARGEST_LOAD:g} and more")
+    # What has the same buffer may stand for a sequence of numbers there.
+    made: list[Any] = [ids, queued, active, arrivals, completions]
     return StatColumns(
         *(reporter, epoch, sequence, time, interval, known, models),
-        array("q", ids),
-        queued,
-        active,
-        array("q", arrivals),
-        array("q", completions),
+        *made,
     )
 
 
@@ -107,17 +109,3 @@ def _names(data: bytes, count: int) -> tuple[tuple[ModelKey, ...], int]:
         except UnicodeDecodeError:
             raise FrameError("a name that is no UTF-8") from None
     return tuple(models), at
-
-
-def _bytes(column: array[int] | array[float]) -> bytes:
-    if sys.byteorder == "big":  # pragma: no cover
-        column.byteswap()
-    return column.tobytes()
-
-
-def _column(kind: str, data: bytes, at: int, rows: int) -> array[Any]:
-    column: array[Any] = array(kind)
-    column.frombytes(data[at : at + rows * column.itemsize])
-    if sys.byteorder == "big":  # pragma: no cover
-        column.byteswap()
-    return column

@@ -34,6 +34,8 @@ LONGEST_MESSAGE: Final = 16 * 1024**2
 MOST_ACTIVATORS: Final = 256
 # Clocks may differ in speed: by so much the offset between two follows per report.
 DRIFT: Final = 0.001
+# How long the other end may take to say that it has heard of the end.
+LAST_WORDS_SECONDS: Final = 1.0
 
 Authenticate = Callable[[str], Awaitable[str]]
 """Takes a bearer token; returns why its bearer is not let in, "" if it is."""
@@ -79,6 +81,7 @@ class StatsReceiver:
         self._on_state = on_state
         self._on_lost = on_lost
         self._numbers = itertools.count(1)
+        self._ending: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -97,10 +100,8 @@ class StatsReceiver:
 
     async def close(self) -> None:
         """End every link. Idempotent."""
-        for linked in tuple(self.activators.values()):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await linked.ws.close(code=WSCloseCode.GOING_AWAY)
+        open_ = [linked.ws for linked in self.activators.values()]
+        await asyncio.gather(*(_end(ws) for ws in open_), *self._ending)
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -147,7 +148,10 @@ class StatsReceiver:
         before = self.activators.get(name)
         self.activators[name] = linked
         if before is not None:
-            await before.ws.close(message=b"it connected anew")
+            # Not waited for: one whose machine is gone does not answer.
+            ending = asyncio.get_running_loop().create_task(_end(before.ws))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
         log.info("activator %s is linked, from %s", name, request.remote)
         try:
             async for message in ws:
@@ -207,3 +211,9 @@ class StatsReceiver:
                     future.set_result(answer)
             case _:
                 raise ValueError(f"it said {str(verb)[:50]!r}")
+
+
+async def _end(ws: web.WebSocketResponse) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WORDS_SECONDS):
+            await ws.close(code=WSCloseCode.GOING_AWAY)

@@ -32,7 +32,9 @@ def test_what_was_packed_comes_out_again(rows: list[Stat], epoch: int) -> None:
     """Every number as it was; the reporter is whoever speaks."""
     made = columns(*rows)._replace(epoch=epoch)
     back = unpack(pack(made), "me")
-    assert back._replace(reporter="r") == made
+    assert back[1:7] == made[1:7]
+    assert back.reporter == "me"
+    assert [list(column) for column in back[7:]] == [list(column) for column in made[7:]]
 
 
 def test_counts_that_do_not_fit_are_cut() -> None:

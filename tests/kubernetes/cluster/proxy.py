@@ -36,6 +36,7 @@ class KubeProxy:
         self._slices: dict[str, Obj] = {}
         self._shown: dict[str, Obj] = {}
         self._holding = False
+        self._opening = asyncio.Lock()
         self._servers: dict[_Port, asyncio.Server] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: set[asyncio.StreamWriter] = set()
@@ -68,13 +69,14 @@ class KubeProxy:
 
     async def address(self, service: str, port: str = "") -> str:
         """``HOST:PORT`` at which the Service's port of this name is reached, from now on."""
-        if (service, port) not in self._servers:
 
-            async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                await self._forward(service, port, reader, writer)
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._forward(service, port, reader, writer)
 
-            # Backlogged connections would look as if somebody had taken them.
-            self._servers[service, port] = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with self._opening:
+            if (service, port) not in self._servers:
+                made = await asyncio.start_server(serve, "127.0.0.1", 0)
+                self._servers[service, port] = made
         host, number = self._servers[service, port].sockets[0].getsockname()[:2]
         return f"{host}:{number}"
 
