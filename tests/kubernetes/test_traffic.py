@@ -14,7 +14,7 @@ from stoker.platforms.kubernetes.names import ACTIVATOR_PORTS, DIRECT, SLICE_MAN
 from stoker.platforms.kubernetes.platform import KubernetesPlatform
 from stoker.platforms.kubernetes.traffic import Activator
 from stoker.vocabulary import ModelKey
-from tests.kubernetes.api.faults import Action, Answer, Reset
+from tests.kubernetes.api.faults import Action, Answer, Hang, Reset
 from tests.kubernetes.api.kinds import named
 from tests.kubernetes.api.server import ApiServer
 from tests.kubernetes.cluster.kubelet import Kubelet
@@ -366,3 +366,30 @@ async def is_scaled(platform: KubernetesPlatform, key: ModelKey) -> bool:
     except UnknownModelError:
         return False
     return True
+
+
+async def test_a_slow_answer_for_one_service_does_not_stop_others(
+    cluster: Cluster, server: ApiServer
+) -> None:
+    """More Services than are written to at once, of which one hangs: the others are led on, and
+    it too once it is let go."""
+    await set_up(cluster)
+    activators = Activators(cluster)
+    activators.accept(*range(20000, 20100))
+    names = [f"s{number}" for number in range(routing.MOST_AT_ONCE + 4)]
+    for name in names:
+        body = service(name, selector={"app": "m"})
+        await cluster.client.create(cluster.path("services"), body)
+    fault = server.faults.add(Hang(), verb="patch", path="/services/m")
+    async with leading(cluster, activators):
+
+        async def taken() -> int:
+            services, _ = await cluster.client.list(cluster.path("services"))
+            return sum(DIRECT in found["spec"]["selector"] for found in services)
+
+        while await taken() < len(names):
+            pass
+        assert (await state(cluster))[0] is None
+        fault.lift()
+        while await taken() <= len(names):
+            pass

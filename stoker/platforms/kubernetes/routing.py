@@ -29,8 +29,10 @@ from stoker.vocabulary import ModelKey
 
 logger = logging.getLogger(__name__)
 
-# After a write that failed, and at most between two looks at what only time changes.
-RETRY, LOOK_AGAIN = 1.0, 3600.0
+# After a write that failed.
+RETRY = 1.0
+# Services that are written to at the same time.
+MOST_AT_ONCE = 16
 # Somebody takes our key out again and again: it is put back ever later, so that two who mean
 # well write twice in five minutes, not as fast as they can.
 FIRST_TRUCE, LONGEST_TRUCE = 1.0, 300.0
@@ -114,7 +116,10 @@ class Routing:
         self._on_contested = on_contested
         self._services: dict[Key, _Service] = {}
         self._due: set[Key] = set()
-        self._later: set[Key] = set()
+        # One look at a Service at a time; several Services at the same time.
+        self._at_once = asyncio.Semaphore(MOST_AT_ONCE)
+        self._looks: dict[Key, asyncio.Task[None]] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._stir = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -142,6 +147,12 @@ class Routing:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        for timer in self._timers.values():
+            timer.cancel()
+        looks = tuple(self._looks.values())
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
 
     def look(self, namespace: str = "") -> None:
         """Something changed that Services do not tell: activators, who leads; or models, then
@@ -250,22 +261,37 @@ class Routing:
             if self._ports_stale:
                 self._find_ports()
             due, self._due = self._due, set()
-            pauses = [LOOK_AGAIN]
             for key in due if self._leads() else ():
-                if known := self._services.get(key):
-                    pause = await self._lead_on(key, known)
-                    if pause is not None:
-                        self._later.add(key)
-                        pauses.append(pause)
-            timer = asyncio.get_running_loop().call_later(min(pauses), self._look_later)
-            try:
-                await self._stir.wait()
-            finally:
-                timer.cancel()
+                if key in self._looks:
+                    self._due.add(key)  # again, once that look is over
+                else:
+                    task = asyncio.get_running_loop().create_task(self._look_at(key))
+                    self._looks[key] = task
+            await self._stir.wait()
 
-    def _look_later(self) -> None:
-        self._due |= self._later
-        self._later.clear()
+    async def _look_at(self, key: Key) -> None:
+        """Do what there is to do for one Service; of 5,000, no slow answer stops the others."""
+        try:
+            async with self._at_once:
+                self._due.discard(key)
+                known = self._services.get(key)
+                pause = None if known is None else await self._lead_on(key, known)
+        except Exception:  # what nobody has thought of must not end the leading of all
+            logger.exception("%s/%s: looking at it failed", *key)
+            pause = RETRY
+        finally:
+            del self._looks[key]
+        if timer := self._timers.pop(key, None):
+            timer.cancel()
+        if pause is not None:
+            loop = asyncio.get_running_loop()
+            self._timers[key] = loop.call_later(pause, self._look_later, key)
+        if key in self._due:
+            self._stir.set()
+
+    def _look_later(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        self._due.add(key)
         self._stir.set()
 
     async def _lead_on(self, key: Key, known: _Service) -> float | None:
