@@ -20,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test test-all format lint types layers tests coverage bench bench-quick \
-	constraints docs clean clients browser peers
+	constraints docs clean clients browser peers promtool
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -69,6 +69,9 @@ define debian
 	done
 endef
 
+promtool: ## what tests check alerts and metrics with: promtool from Debian
+	$(call debian,promtool,prometheus)
+
 clients: ## what tests ask with: curl, h2load and wrk from Debian
 	$(call debian,curl h2load wrk,curl nghttp2-client wrk)
 
@@ -103,7 +106,7 @@ layers: $(VENV)/test ## import-linter: who may import whom
 
 # In the order of their names: what comes last, tests/stoker, is many short ones, so that all
 # processes end at about the same time. By number of tests, the few longest would come last.
-tests: $(VENV)/test $(MLSERVER)/ready clients browser ## pytest under coverage; PYTEST_ARGS='-k name' for some
+tests: $(VENV)/test $(MLSERVER)/ready clients browser promtool ## pytest under coverage; PYTEST_ARGS='-k name' for some
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile \
 		--no-loadscope-reorder $(HOW) $(PYTEST_ARGS)

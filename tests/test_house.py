@@ -278,6 +278,13 @@ def test_a_browser_that_cannot_be_installed_is_named(tmp_path: Path) -> None:
     assert done.stdout.startswith("missing: chromium; apt-get could not install it")
 
 
+def test_promtool_that_cannot_be_installed_is_named(tmp_path: Path) -> None:
+    """The same for what tests check alerts with."""
+    done = make("promtool", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("missing: promtool; apt-get could not install it")
+
+
 def test_clients_are_installed_where_they_can_be(tmp_path: Path) -> None:
     """One call of apt-get for all; nothing is said."""
     (tmp_path / "bin").mkdir()

@@ -4,6 +4,9 @@
 parts, each of which needs those before it: what ``make demo`` installs, what ``make test``
 adds, what ``make bench`` and ``make test-all`` add. The Makefile cuts it at their headings.
 
+What goes into the container image is of the same versions: ``image/requirements.txt`` for what
+runs there, ``image/build.txt`` for what makes Stoker's own package.
+
 Model servers that bring a world of their own live in an environment of their own, so that
 what they pin does not bind Stoker: ``requirements.in`` in their example's folder names
 them, ``requirements.txt`` beside it is written in the same way.
@@ -24,6 +27,11 @@ PARTS = (
 )
 INTRO = """\
 # Written by make constraints from pyproject.toml. Each part needs the parts before it.
+"""
+IMAGE = Path("image")
+IMAGE_EXTRAS = ("kubernetes", "tracing")
+IMAGE_INTRO = """\
+# Written by make constraints: what of constraints.txt goes into the container image.
 """
 SERVERS = (Path("examples/mlserver"),)
 SERVER_INTRO = """\
@@ -71,14 +79,24 @@ def main() -> int:
             names = project(asked, "--constraint", versions.name)
             lines += [heading(part), *(pinned[name] for name in names if name not in placed)]
             placed |= names.keys()
-    Path("constraints.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"constraints.txt: {len(placed)} packages")
+        runs = project([*IMAGE_EXTRAS], "--constraint", versions.name)
+        builds = project([*IMAGE_EXTRAS, "setup"], "--constraint", versions.name)
+    write("constraints.txt", lines, len(placed))
+    for file, packages in (
+        ("requirements.txt", list(runs)),
+        ("build.txt", [name for name in builds if name not in runs]),
+    ):
+        write(IMAGE / file, [IMAGE_INTRO, *(pinned[name] for name in packages)], len(packages))
     for folder in SERVERS:
         server = compiled(str(folder / "requirements.in"), "--generate-hashes")
-        file = folder / "requirements.txt"
-        file.write_text("\n".join([SERVER_INTRO, *server.values()]) + "\n", encoding="utf-8")
-        print(f"{file}: {len(server)} packages")
+        write(folder / "requirements.txt", [SERVER_INTRO, *server.values()], len(server))
     return 0
+
+
+def write(file: str | Path, lines: list[str], packages: int) -> None:
+    """A file of pins, and how many on stdout."""
+    Path(file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{file}: {packages} packages")
 
 
 if __name__ == "__main__":

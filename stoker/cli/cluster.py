@@ -139,6 +139,7 @@ class ClusterStoker:
             open_paths=process.admin_open_paths,
         )
         self._stack = AsyncExitStack()
+        self._knows = False
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -151,6 +152,7 @@ class ClusterStoker:
             self.ports.start()
             stack.push_async_callback(self.ports.close)
             await self.platform.start()
+            self._knows = True
             self._documents.start()
             self.election.start()
             stack.push_async_callback(self.election.close)
@@ -191,6 +193,8 @@ class ClusterStoker:
     def _ready(self) -> tuple[bool, str]:
         if self.activator.leaving or self.activator.draining:
             return False, "stopping"
+        if not self._knows:
+            return False, "starting: the cluster's models are not known yet"
         return True, "leading" if self.election.leading else f"following {self.election.holder}"
 
     def _seen(self, key: ModelKey) -> Seen | None:

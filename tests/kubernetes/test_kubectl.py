@@ -16,11 +16,15 @@ KUBECTL = str(Path(sys.executable).parent / "kubectl")
 
 
 async def kubectl(
-    cluster: Cluster, environment: dict[str, str], *arguments: str, given: object = None
+    cluster: Cluster,
+    environment: dict[str, str],
+    *arguments: str,
+    given: object = None,
+    here: bool = True,
 ) -> tuple[int, str]:
-    """Exit status, and what was printed."""
+    """Exit status, and what was printed; ``here``: in the test's namespace."""
     process = await asyncio.create_subprocess_exec(
-        *(KUBECTL, "-n", cluster.namespace, *arguments),
+        *(KUBECTL, *(("-n", cluster.namespace) if here else ()), *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -138,13 +138,21 @@ def _applied_by_kubectl(live: Obj) -> frozenset[Path]:
 def tracked(kind: Kind, old: Obj | None, new: Obj, by: Manager) -> list[Entry]:
     """Who owns what after any other write: whoever changed a field owns it, and alone."""
     entries = entries_of(new)
-    before, after = owned(old or {}), owned(new)
+    # Only what differs is looked at closer: most writes are of a status.
+    was, parts = old or {}, {*(old or {}), *new}
+    differing = [key for key in parts if was.get(key) != new.get(key)]
+    before = owned({key: was[key] for key in differing if key in was})
+    after = owned({key: new[key] for key in differing if key in new})
     changed = {p for p in after if p not in before or value_at(old, p) != value_at(new, p)}
     gone = before - after
     if not changed and not gone:
         return entries
     mine = (_of(entries, by) | changed) - gone
-    entries = [e if by.is_of(e) else replace(e, fields=e.fields - changed - gone) for e in entries]
+    lost = changed | gone
+    entries = [
+        e if by.is_of(e) or e.fields.isdisjoint(lost) else replace(e, fields=e.fields - lost)
+        for e in entries
+    ]
     return _with(entries, kind, by, mine)
 
 

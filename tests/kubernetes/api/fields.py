@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from tests.kubernetes.api.kinds import Obj
@@ -148,6 +149,12 @@ def without(obj: Obj, paths: Iterable[Path]) -> Obj:
 
 def encoded(paths: Iterable[Path]) -> Obj:
     """As FieldsV1: ``{"f:spec": {"f:replicas": {}}}``; "." is the item of a list itself."""
+    return _encoded(frozenset(paths))
+
+
+@lru_cache(1000)
+def _encoded(paths: frozenset[Path]) -> Obj:
+    """Shared between objects: what is in the store is never changed, only replaced."""
     tree: Obj = {}
     for path in sorted(paths):
         node = tree

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from tests.kubernetes.api.errors import bad_request
-from tests.kubernetes.api.kinds import Obj
+from tests.kubernetes.api.kinds import Kind, Obj
 
+KIND = Kind(
+    *("authentication.k8s.io", "v1", "TokenReview", "tokenreviews", "V1TokenReview"),
+    namespaced=False,
+)
 PATH = "/apis/authentication.k8s.io/v1/tokenreviews"
 
 

@@ -19,6 +19,7 @@ from aiohttp import web
 from tests.kubernetes.api import discovery, errors, faults, reviews
 from tests.kubernetes.api.applying import APPLY, Manager
 from tests.kubernetes.api.kinds import Kind, Obj, at
+from tests.kubernetes.api.rbac import Asked, Authorizer
 from tests.kubernetes.api.store import Change, Store, Stored
 from tests.kubernetes.api.verbs import Page, Verbs
 from tests.kubernetes.api.watching import Watch, WatchQuery, error_line
@@ -85,6 +86,7 @@ class ApiServer:
         self.store = Store(log_size)
         self.verbs = Verbs(self.store, now, loopback=loopback)
         self.faults = faults.Faults()
+        self.authorizer = Authorizer(self.store)
         self.token = token
         self.tokens: dict[str, tuple[str, str]] = {}
         self.unknown: list[str] = []
@@ -161,14 +163,23 @@ class ApiServer:
             return web.Response(status=404, text="404 page not found\n")
         request = faults.Request(_verb(http, target), http.path, http.headers.get("User-Agent", ""))
         self.requests.append(request)
+        self._authorize(http, target, request.verb)
         fault = self.faults.meet(request)
         if fault is not None:
             return await self._fail(http, target, request, fault)
         return await self._serve(http, target, request.verb)
 
+    def _authorize(self, http: web.Request, target: Target, verb: str) -> None:
+        # A list or watch of one object by its name counts as of that name.
+        only = http.query.get("fieldSelector", "").removeprefix("metadata.name=")
+        name = target.name or (only if only.isascii() and "=" not in only else "")
+        asked = Asked(verb, target.kind, target.namespace, name, target.subresource)
+        self.authorizer.check(_token(http), asked)
+
     async def _review(self, http: web.Request) -> web.StreamResponse:
         request = faults.Request("create", http.path, http.headers.get("User-Agent", ""))
         self.requests.append(request)
+        self.authorizer.check(_token(http), Asked("create", reviews.KIND))
         fault = self.faults.meet(request)
         if fault is not None and isinstance(fault.action, faults.Answer):
             return web.Response(status=fault.action.status, text=fault.action.text)
@@ -378,6 +389,10 @@ def _verb(http: web.Request, target: Target) -> str:
     if verb == "get":
         return "watch" if http.query.get("watch") in ("1", "true") else "list"
     return {"delete": "deletecollection", "create": "create"}.get(verb, "")
+
+
+def _token(http: web.Request) -> str:
+    return http.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 def _manager(http: web.Request) -> Manager:

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +31,9 @@ SLEEP = ("sleep", "infinity")
 class Image:
     """What an image stands for here. ``{address}`` in ``command`` is the pod's.
 
+    ``takes``: the container's arguments and environment are given to the command. As pods share
+    the machine's addresses here, 0.0.0.0 in them is the pod's own; ``environment`` is added.
+
     ``pull``: set when it may be pulled. ``missing``: it cannot be, with this message.
     ``killed_as``: the reason that is told when the process is killed (OOMKilled).
     """
@@ -38,6 +41,8 @@ class Image:
     command: tuple[str, ...] = SLEEP
     missing: str = ""
     killed_as: str = "Error"
+    takes: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
     pull: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -65,7 +70,8 @@ class Kubelet:
         self.restart_pause = restart_pause
         self.probe_period = probe_period
         self._access = access
-        self._addresses = addresses.hosts()
+        # Not the first ones always: several test processes share the machine.
+        self._addresses = _from(addresses, os.getpid() * 61)
         self._free: list[str] = []
         self.pods: dict[str, _Pod] = {}  # by uid
 
@@ -136,7 +142,7 @@ class _Pod:
         self.process: asyncio.subprocess.Process | None = None
         self._restarts = 0
         self._last: Obj = {}
-        self._ready = False
+        self.ready = False
         self._grace: float | None = None
         self._told: Obj = {}
         self._ending = asyncio.Event()
@@ -194,8 +200,16 @@ class _Pod:
         while True:
             # Looked at each time: a test may mend an image.
             command = [part.replace("{address}", self.address) for part in image.command]
+            environment: dict[str, str] | None = None
+            if image.takes:
+                given = self._expanded(container)
+                command += [argument.replace("0.0.0.0", self.address) for argument in given[0]]
+                environment = {**os.environ, **given[1], **image.environment}
             self.process = await asyncio.create_subprocess_exec(
-                *command, start_new_session=True, stdin=asyncio.subprocess.DEVNULL
+                *command,
+                start_new_session=True,
+                stdin=asyncio.subprocess.DEVNULL,
+                env=environment,
             )
             since = _stamp()
             probe = asyncio.create_task(self._probe(container.get("readinessProbe"), since))
@@ -207,7 +221,7 @@ class _Pod:
             reason = image.killed_as if code < 0 else "Error" if code else "Completed"
             ended = {"exitCode": 128 - code if code < 0 else code, "reason": reason}
             ended |= {"startedAt": since, "finishedAt": _stamp()}
-            self._ready = False
+            self.ready = False
             await self._tell({"terminated": ended})
             self._last = {"terminated": ended}
             pause = self._kubelet.restart_pause * 2 ** min(self._restarts, 8)
@@ -217,24 +231,42 @@ class _Pod:
             self._restarts += 1
             await asyncio.sleep(pause)
 
+    def _expanded(self, container: Obj) -> tuple[list[str], dict[str, str]]:
+        """The container's arguments and environment, with what the downward API says."""
+        fields = {
+            "metadata.name": self.name,
+            "metadata.namespace": self._obj["metadata"]["namespace"],
+            "status.podIP": self.address,
+            "status.podIPs": self.address,
+        }
+        environment = {}
+        for variable in container.get("env") or ():
+            source = variable.get("valueFrom")
+            environment[variable["name"]] = (
+                fields[source["fieldRef"]["fieldPath"]] if source else variable.get("value", "")
+            )
+        return list(container.get("args") or ()), environment
+
     async def _probe(self, probe: Obj | None, since: str) -> None:
         """Ready once the probe passes, and again and again."""
         state = {"running": {"startedAt": since}}
         if probe is None:
-            self._ready = True
+            self.ready = True
             await self._tell(state)
             return
         await self._tell(state)
         http = probe["httpGet"]
-        url = f"http://{self.address}:{http['port']}{http['path']}"
+        ports = self._obj["spec"]["containers"][0].get("ports") or ()
+        named = {port.get("name"): port["containerPort"] for port in ports}
+        url = f"http://{self.address}:{named.get(http['port'], http['port'])}{http['path']}"
         while True:
             try:
                 async with self._kubelet.session.get(url) as answer:
                     passed = 200 <= answer.status < 400
             except aiohttp.ClientError:
                 passed = False
-            if passed != self._ready:
-                self._ready = passed
+            if passed != self.ready:
+                self.ready = passed
                 await self._tell(state)
             await asyncio.sleep(self._kubelet.probe_period)
 
@@ -260,7 +292,7 @@ class _Pod:
         return f"/api/v1/namespaces/{namespace}/pods/{self.name}{subresource}"
 
     async def _tell(self, state: Obj) -> None:
-        ready = "True" if self._ready else "False"
+        ready = "True" if self.ready else "False"
         conditions: list[Obj] = []
         for kind, holds in (
             ("PodScheduled", "True"),
@@ -276,7 +308,7 @@ class _Pod:
             "name": container["name"],
             "image": container["image"],
             "imageID": "",
-            "ready": self._ready,
+            "ready": self.ready,
             "started": "running" in state,
             "restartCount": self._restarts,
             "state": state,
@@ -294,6 +326,12 @@ class _Pod:
         self._told = {"status": body}
         with suppress(ApiError):  # deleted meanwhile
             await self._kubelet.client.patch(self._path("/status"), self._told)
+
+
+def _from(network: ipaddress.IPv4Network, start: int) -> Iterator[ipaddress.IPv4Address]:
+    """Every address of it that a host may have, beginning somewhere."""
+    hosts = network.num_addresses - 2
+    return (network[1 + (start + number) % hosts] for number in range(hosts))
 
 
 def _stamp() -> str:

@@ -1,0 +1,1 @@
+"""manifests/ and the container image: rendered, checked, tried out."""
