@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from stoker import __version__
+from stoker.cli.pods import AUDIENCE
 from stoker.platforms.kubernetes import scaling
 from stoker.platforms.kubernetes.access import Access
 from stoker.platforms.kubernetes.client import Client
@@ -28,7 +29,7 @@ from tests.kubernetes.test_replicas import IMAGE, SERVER
 from tests.kubernetes.test_traffic import Activators, reached, state
 from tests.kubernetes.waiting import until
 from tests.kubernetes.watcher import Watcher
-from tests.manifests.rendering import HOME, MANIFESTS, OVERLAYS, overlay, program
+from tests.manifests.rendering import HOME, MANIFESTS, OVERLAYS, of_kind, overlay, program
 
 TOKEN = "the-account-s-token"
 STOKER = f"stoker:{__version__}"
@@ -52,7 +53,9 @@ async def test_everything_can_be_applied_again_and_again(
     assert all(line.endswith((" created", " serverside-applied")) for line in made), made
     revision = server.store.revision
     again = await run("apply", mode, "-k", folder)
-    assert all(line.endswith((" unchanged", " serverside-applied")) for line in again), again
+    # kubectl sends the selector of a budget each time (its patch strategy is to replace it).
+    sent = [line for line in again if not line.startswith("poddisruptionbudget")]
+    assert all(line.endswith((" unchanged", " serverside-applied")) for line in sent), again
     assert server.store.revision == revision
     gone = await run("delete", "-k", folder, "--wait=false")
     assert len(gone) == len(made)
@@ -289,3 +292,81 @@ async def test_the_restricted_one_keeps_to_its_namespace(
     granted = server.authorizer.rights(f"{HOME}:stoker")
     spaces = {right.verb: space for right, space in granted if right.resource == "pods"}
     assert set(spaces.values()) == {"default"}
+
+
+async def test_the_ha_one_takes_requests_and_decides_with_the_rights_it_has(
+    cluster: Cluster,
+    server: ApiServer,
+    kubelet: Kubelet,
+    kubectl_environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """Three activators and two autoscalers, each with its own account: they find each other, a
+    model is woken through its Service's activators, and nothing they lack is asked for."""
+    for process in ("activator", "autoscaler"):
+        server.authorizer.accounts[process] = f"{HOME}:stoker-{process}"
+        (tmp_path / process).mkdir()
+        link = f"{process}'s token for the link"
+        kubelet.accounts[f"stoker-{process}"] = (
+            kubeconfig(tmp_path / process, server.url, process),
+            link,
+        )
+        server.tokens[link] = (f"system:serviceaccount:{HOME}:stoker-{process}", AUDIENCE)
+    kubelet.directory = tmp_path / "volumes"
+
+    def argument(text: str) -> list[str]:
+        flag, _, name = text.partition("=stoker-autoscaler:")
+        pods = [pod for pod in kubelet.pods.values() if pod.name.startswith("stoker-autoscaler-")]
+        return [f"{flag}={pod.address}:{name}" for pod in pods] if name else [text]
+
+    command = (sys.executable, "-m", "stoker")
+    own = {"HOME": str(tmp_path), "STOKER_DRAIN_DELAY": "0s"}
+    kubelet.images[STOKER] = Image(command, takes=True, environment=own, argument=argument)
+    kubelet.images[IMAGE] = Image((sys.executable, "-c", SERVER, "{address}", "8080"))
+    await apply(cluster, kubectl_environment, "ha")
+    await make(cluster, cluster.namespace, initial_scale="0")
+
+    def ready(process: str) -> list[str]:
+        mine = [p for p in kubelet.pods.values() if p.name.startswith(f"stoker-{process}-")]
+        return [pod.address for pod in mine if pod.ready]
+
+    await until(lambda: (len(ready("activator")), len(ready("autoscaler"))) == (3, 2), 90.0)
+    for address in ready("activator"):
+        assert await ask(address) == 200
+    while not (await state(cluster))[2]:
+        pass
+    ports, addresses, _, _ = await state(cluster)
+    assert set(addresses) == set(ready("activator"))
+    assert ports == "=20000"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{addresses[0]}:20000/") as answer,
+    ):
+        assert answer.status == 200
+    settings = f"/api/v1/namespaces/{HOME}/configmaps/stoker-config"
+    await cluster.client.patch(settings, {"data": {"max-scale": "many"}})
+    while ("SettingsRefused", "ConfigMap") not in await events(cluster, HOME):
+        pass
+    assert server.authorizer.denied == []
+    looked = {right for right, _ in server.authorizer.rights(f"{HOME}:stoker-activator")}
+    assert looked - server.authorizer.used == set()
+    # What the autoscaler may do beyond stoker cluster, each right of which is known to be used.
+    may = {right for right, _ in server.authorizer.rights(f"{HOME}:stoker-autoscaler")}
+    proven = rights_in("minimal")
+    assert proven <= {right[1:] for right in may}
+    more = {right for right in may if right[1:] not in proven}
+    assert {right.resource for right in more} == {"tokenreviews", "secrets"}
+    assert more <= server.authorizer.used
+
+
+def rights_in(name: str) -> set[tuple[str, ...]]:
+    """Group, resource, verb and name of everything that an overlay's roles grant."""
+    return {
+        (group, resource, verb, only)
+        for role in of_kind(overlay(name), "Role", "ClusterRole")
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        for only in rule.get("resourceNames", [""])
+    }

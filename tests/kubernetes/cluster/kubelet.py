@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ipaddress
 import os
+import re
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
@@ -32,7 +35,8 @@ class Image:
     """What an image stands for here. ``{address}`` in ``command`` is the pod's.
 
     ``takes``: the container's arguments and environment are given to the command. As pods share
-    the machine's addresses here, 0.0.0.0 in them is the pod's own; ``environment`` is added.
+    the machine's addresses here, 0.0.0.0 in them is the pod's own; ``environment`` is added, and
+    ``argument`` says what becomes of an argument, for names that no DNS here knows.
 
     ``pull``: set when it may be pulled. ``missing``: it cannot be, with this message.
     ``killed_as``: the reason that is told when the process is killed (OOMKilled).
@@ -43,6 +47,7 @@ class Image:
     killed_as: str = "Error"
     takes: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    argument: Callable[[str], Sequence[str]] = lambda argument: [argument]
     pull: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -54,6 +59,8 @@ class Kubelet:
 
     ``images``: by name; any other runs ``sleep infinity``. ``restart_pause`` is the first pause
     before a restart, ``probe_period`` replaces what probes say (real kubelets: seconds).
+    ``accounts``: the kubeconfig and the projected token of a ServiceAccount, by its name;
+    ``directory``: where volumes are, if pods have any that count.
     """
 
     def __init__(
@@ -66,6 +73,8 @@ class Kubelet:
         probe_period: float = 0.02,
     ) -> None:
         self.images: dict[str, Image] = {}
+        self.accounts: dict[str, tuple[str, str]] = {}
+        self.directory: Path | None = None
         self.node = node
         self.restart_pause = restart_pause
         self.probe_period = probe_period
@@ -202,9 +211,14 @@ class _Pod:
             command = [part.replace("{address}", self.address) for part in image.command]
             environment: dict[str, str] | None = None
             if image.takes:
-                given = self._expanded(container)
-                command += [argument.replace("0.0.0.0", self.address) for argument in given[0]]
-                environment = {**os.environ, **given[1], **image.environment}
+                arguments, given = self._expanded(container, await self._mounted(container))
+                for argument in arguments:
+                    command += image.argument(argument.replace("0.0.0.0", self.address))
+                given = {key: v.replace("0.0.0.0", self.address) for key, v in given.items()}
+                environment = {**os.environ, **given, **image.environment}
+                account = self._obj["spec"].get("serviceAccountName", "")
+                if account in self._kubelet.accounts:
+                    environment["KUBECONFIG"] = self._kubelet.accounts[account][0]
             self.process = await asyncio.create_subprocess_exec(
                 *command,
                 start_new_session=True,
@@ -231,8 +245,49 @@ class _Pod:
             self._restarts += 1
             await asyncio.sleep(pause)
 
-    def _expanded(self, container: Obj) -> tuple[list[str], dict[str, str]]:
-        """The container's arguments and environment, with what the downward API says."""
+    async def _mounted(self, container: Obj) -> dict[str, str]:
+        """Where its volumes are here, by where the container has them: Secrets as soon as there
+        are any, the tokens of its account, and empty ones."""
+        spec, root = self._obj["spec"], self._kubelet.directory
+        if root is None:
+            return {}
+        volumes = {volume["name"]: volume for volume in spec.get("volumes") or ()}
+        found = {}
+        for mount in container.get("volumeMounts") or ():
+            folder = root / self.uid / mount["name"]
+            folder.mkdir(parents=True, exist_ok=True)
+            found[mount["mountPath"]] = str(folder)
+            volume = volumes[mount["name"]]
+            if "secret" in volume:
+                for key, text in (await self._secret(volume["secret"]["secretName"])).items():
+                    (folder / key).write_bytes(base64.b64decode(text))
+            for source in volume.get("projected", {}).get("sources", ()):
+                token = self._kubelet.accounts[spec["serviceAccountName"]][1]
+                (folder / source["serviceAccountToken"]["path"]).write_text(token)
+        return found
+
+    async def _secret(self, name: str) -> Obj:
+        namespace = self._obj["metadata"]["namespace"]
+        while True:
+            try:
+                path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
+                return dict((await self._kubelet.client.get(path))["data"])
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+            await asyncio.sleep(self._kubelet.restart_pause)
+
+    def _expanded(
+        self, container: Obj, mounts: Mapping[str, str]
+    ) -> tuple[list[str], dict[str, str]]:
+        """The container's arguments and environment, with what the downward API says, and with
+        its volumes where they are here."""
+        places = "|".join(sorted(map(re.escape, mounts), key=len, reverse=True))
+
+        def here(text: str) -> str:
+            pattern = rf"({places})(?=/|$)"
+            return re.sub(pattern, lambda m: mounts[m[1]], text) if places else text
+
         fields = {
             "metadata.name": self.name,
             "metadata.namespace": self._obj["metadata"]["namespace"],
@@ -245,7 +300,8 @@ class _Pod:
             environment[variable["name"]] = (
                 fields[source["fieldRef"]["fieldPath"]] if source else variable.get("value", "")
             )
-        return list(container.get("args") or ()), environment
+        arguments = [here(argument) for argument in container.get("args") or ()]
+        return arguments, {key: here(value) for key, value in environment.items()}
 
     async def _probe(self, probe: Obj | None, since: str) -> None:
         """Ready once the probe passes, and again and again."""
