@@ -85,8 +85,10 @@ setup: $(VENV)/test ## .venv with everything that tests need
 demo: $(VENV)/demo ## wake a real model from zero, scale it out, put it back to sleep
 	$(PY) -m examples.digits.demo
 
-test: lint types layers ## format, lint, types, layers, tests, coverage floors
-	@$(MAKE) --no-print-directory tests coverage
+# mypy has no use for a second core, and takes a minute where nothing is cached: beside the tests.
+test: lint layers ## format, lint, types, layers, tests, coverage floors
+	@$(MAKE) --no-print-directory -j2 types tests
+	@$(MAKE) --no-print-directory coverage
 
 test-all: lint types layers peers ## the same with what takes long, and every benchmark once, quickly
 	@$(MAKE) --no-print-directory tests coverage HOW=$(THOROUGHLY)
