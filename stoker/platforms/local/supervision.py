@@ -309,6 +309,12 @@ class Supervision:
         effects.append(Announce(ReplicaChanged(member.replica)))
         _kill(member, effects)
 
+    def _healthy_for(self, crashed: Replica, now: float) -> float:
+        """For how long it had been ready, or one that still is."""
+        ready = [m.replica for m in self._members.values() if m.is_ready]
+        same = [r for r in ready if r.generation == crashed.generation]
+        return max(now - replica.since for replica in (crashed, *same))
+
     def _count(
         self, cause: Cause, replica: Replica, reason: str, hopeless: bool, now: float
     ) -> None:
@@ -318,9 +324,11 @@ class Supervision:
             self._next_start = now
         elif cause is Cause.CRASHED:
             pause = backoff(launch, self._crashes)
-            if self._crashes and now - replica.since >= 2.0 * pause:
+            if self._crashes and self._healthy_for(replica, now) >= 2.0 * pause:
                 # Up for twice the pause that would follow: healthy enough. A replica that
-                # crashes every 10 s is thus away for a third of the time at most.
+                # crashes every 10 s is thus away for a third of the time at most. Nor is one
+                # of several to be waited for because of its own short life: with two that were
+                # killed every 12 s at random the pauses grew to 60 s, and nobody was there.
                 self._crashes, pause = 0, 0.0
             self._next_start = max(self._next_start, now + pause)
             self._crashes += 1

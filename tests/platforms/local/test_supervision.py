@@ -638,6 +638,24 @@ def test_being_up_forgives_crashes(machine: Machine, up: float, at_once: bool) -
     assert (machine.started[-1] == "r5") == at_once
 
 
+@pytest.mark.parametrize(("up", "at_once"), [(7.9, False), (8.1, True)])
+def test_one_that_stays_up_forgives_the_others_crashes(
+    machine: Machine, up: float, at_once: bool
+) -> None:
+    """Another replica has been ready for twice the pause: the model works, whoever was killed."""
+    crash_three_times(machine)
+    machine.wait(up)
+    machine.scale(2)
+    machine.ready("r5")
+    machine.end("r5")
+    started = machine.started[-1]
+    assert (started == "r6") == at_once
+    if at_once:
+        machine.ready("r6")
+        machine.end("r6")
+        assert machine.started[-1] == "r7", "the first of them again"
+
+
 def test_a_pause_tells_why_and_how_long(machine: Machine) -> None:
     """While nothing runs and the next start is not due: the last reason and the seconds."""
     machine.scale(1)
