@@ -1,7 +1,7 @@
 """Every kind of traffic while everything breaks: what is lost, and whether it was counted.
 
-``python -m benchmarks.chaos [--seed N]``. Short requests, streams, WebSockets and large
-bodies go through two workers for ten minutes. Meanwhile replicas are killed with -9 at
+``python -m benchmarks.chaos [--seed N] [--seconds N]``. Short requests, streams, WebSockets
+and large bodies go through two workers for ten minutes. Meanwhile replicas are killed with -9 at
 random, the parent with its autoscaler is stopped for seconds and goes on, and the workers
 are rolled. Nothing may be lost whose body could be sent again and whose answer had not
 begun; everything else that fails must stand in a counter of Stoker's.
@@ -109,14 +109,17 @@ def _how(account: Account) -> str:
     return "; ".join(f"{count} × {how}" for how, count in account.how.most_common(5))
 
 
-def _seed(parser: argparse.ArgumentParser) -> None:
+def _flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of what is broken when")
+    parser.add_argument(
+        "--seconds", type=float, help=f"how long; {SECONDS:g}, quickly {QUICK_SECONDS:g}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit status."""
-    args = arguments(str(__doc__).splitlines()[0], _seed, argv)
-    seconds = QUICK_SECONDS if args.quick else SECONDS
+    args = arguments(str(__doc__).splitlines()[0], _flags, argv)
+    seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
     report = Report("Chaos", COLUMNS)
     with (
         tempfile.TemporaryDirectory(prefix="stoker-bench-") as directory,

@@ -71,7 +71,7 @@ async def stoker(world: World, directory: Path, name: str) -> AsyncIterator[Stok
     port, admin = free_ports(2)
     command = [
         *(sys.executable, "-m", "stoker", "cluster", "--namespace", NAMESPACE),
-        *("--kubeconfig", str(world.kubeconfig)),
+        *("--kubeconfig", world.kubeconfig),
         *("--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}"),
     ]
     log = directory / f"{name}.log"

@@ -15,13 +15,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from tests.kubernetes.api.kinds import Obj, named
 from tests.kubernetes.api.patching import MERGE
 from tests.kubernetes.api.server import ApiServer
 from tests.kubernetes.api.store import Change, Stored
 from tests.kubernetes.cluster.controllers import Controllers
+from tests.kubernetes.objects import deployment, kubeconfig
 
 NAMESPACE, NODE, PORT = "bench", "node", 8080
 DEPLOYMENT, POD = named("Deployment"), named("Pod")
@@ -50,7 +49,8 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.api = ApiServer(loopback=True, log_size=20_000)
-        self.kubeconfig = directory / "kubeconfig"
+        self.kubeconfig = ""
+        self._directory = directory
         self.scaled: dict[str, float] = {}
         self.ready: dict[str, float] = {}
         self.lowered = 0
@@ -65,7 +65,7 @@ class World:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.api)
-        self._write_kubeconfig()
+        self.kubeconfig = kubeconfig(self._directory, self.api.url)
         verbs = self.api.verbs
         for kind, body in (
             ("Namespace", {"metadata": {"name": NAMESPACE}}),
@@ -87,15 +87,6 @@ class World:
         await asyncio.gather(task, return_exceptions=True)
         for server in self._servers.values():
             server.close()
-
-    def _write_kubeconfig(self) -> None:
-        config = {
-            "clusters": [{"name": "ours", "cluster": {"server": self.api.url}}],
-            "users": [{"name": "us", "user": {"token": "a-token"}}],
-            "contexts": [{"name": "here", "context": {"cluster": "ours", "user": "us"}}],
-            "current-context": "here",
-        }
-        self.kubeconfig.write_text(yaml.safe_dump(config))
 
     @asynccontextmanager
     async def controllers(self) -> AsyncIterator[None]:
@@ -140,25 +131,8 @@ class World:
 
     def deployment(self, name: str, replicas: int = 0, **annotations: str) -> Stored:
         """Create one; its pods are labelled ``app: NAME``."""
-        labels = {"app": name}
-        container = {"name": "server", "image": "example.test/server:1"}
-        body: Obj = {
-            "metadata": {
-                "name": name,
-                "labels": {"stoker.dev/managed": "true"},
-                "annotations": {
-                    f"stoker.dev/{k.replace('_', '-')}": v for k, v in annotations.items()
-                },
-            },
-            "spec": {
-                "replicas": replicas,
-                "selector": {"matchLabels": labels},
-                "template": {
-                    "metadata": {"labels": labels},
-                    "spec": {"containers": [{**container, "ports": [{"containerPort": PORT}]}]},
-                },
-            },
-        }
+        written = {f"stoker.dev/{k.replace('_', '-')}": v for k, v in annotations.items()}
+        body = deployment(name, replicas, annotations=written)
         return self.api.verbs.create(DEPLOYMENT, NAMESPACE, body)
 
     def many(self, deployments: int, pods_each: int) -> None:

@@ -17,18 +17,17 @@ from activator.cluster import Cluster
 from activator.peer_identity import read_token
 from activator.server import Activator
 from activator.service_ports import ServicePorts
-from autoscaler.census import Census
 from stoker.admin import Admin
 from stoker.admin_token import VARIABLE, AdminToken
 from stoker.cli.advertised import advertised
-from stoker.cli.pods import begun, own_name, own_namespace, told_to_stop
+from stoker.cli.forecasts import Forecasts
+from stoker.cli.pods import begun, own_name, own_namespace, told_to_stop, until_told
 from stoker.cli.seen import seen
 from stoker.cli.started import Started
 from stoker.clock import SystemClock
 from stoker.errors import Problem, SettingsError
-from stoker.estimate import Estimator
 from stoker.exposition import Exposition
-from stoker.platform import ModelEvent, ModelRemoved, ReplicaEvent, ReplicaGone
+from stoker.platform import ReplicaEvent, ReplicaGone
 from stoker.platforms.kubernetes.access import Access
 from stoker.platforms.kubernetes.client import Client
 from stoker.platforms.kubernetes.members import Members
@@ -74,22 +73,7 @@ async def _run(started: Started, access: Access, around: Around) -> int:
     stop = told_to_stop()
     async with await Client.connect(access, "activator") as client:
         activator = ActivatorProcess(started, client, around)
-        starting = asyncio.ensure_future(activator.start())
-        stopped = asyncio.ensure_future(stop.wait())
-        try:
-            # A start waits for the API server, which may be away: it can be stopped meanwhile.
-            await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                starting.result()
-                await stopped
-                await activator.drain()
-        finally:
-            for task in (starting, stopped):
-                task.cancel()
-            await asyncio.gather(starting, stopped, return_exceptions=True)
-            await activator.close()
-    log.info("stopped")
-    return 0
+        return await until_told(stop, activator.start, activator.drain, activator.close)
 
 
 class ActivatorProcess:
@@ -102,8 +86,7 @@ class ActivatorProcess:
         self._around = around
         self._ready_to_serve = False
         self._empty: set[str] = set()
-        self._census = Census()
-        self._estimator = Estimator()
+        self._forecasts = Forecasts()
         name = process.peer_name or own_name()
         home = own_namespace(around.namespaces)
         self.platform = KubernetesPlatform(
@@ -133,7 +116,7 @@ class ActivatorProcess:
             self.sender,
             self.clock,
             name=name,
-            eta=self._eta,
+            eta=self._forecasts.eta,
             cluster=self.cluster,
         )
         self.ports = ServicePorts(self.activator, process.listen.host, self.sender.changed)
@@ -170,8 +153,7 @@ class ActivatorProcess:
         await self.admin.start()
         stack.push_async_callback(self.admin.close)
         log.info("admin on %s", self.admin.address)
-        # Before the activator: whom it asks for an estimate must know what it knows.
-        self.platform.watch_models(self._model_event)
+        self._forecasts.watch(self.platform)
         self.platform.watch_replicas(self._replica_event)
         stack.push_async_callback(self.platform.close)
         await self.activator.start()
@@ -254,22 +236,9 @@ class ActivatorProcess:
         """Settings of the process from the ConfigMap. Raises SettingsError."""
         self.activator.reconfigure(self._started.process(shared))
 
-    def _model_event(self, event: ModelEvent) -> None:
-        if isinstance(event, ModelRemoved):
-            self._census.forget(event.model)
-            self._estimator.forget(event.model)
-
     def _replica_event(self, event: ReplicaEvent) -> None:
         if isinstance(event, ReplicaGone):
             self._empty.discard(pod_part(event.replica.id))
-        became_ready = self._census.take(event).became_ready
-        if became_ready is not None:
-            self._estimator.observe(
-                became_ready.model, became_ready.node, became_ready.phase_seconds
-            )
-
-    def _eta(self, model: ModelKey, now: float) -> float | None:
-        return self._estimator.until_served(model, self._census.replicas(model), now)
 
     # --- to see ---
 

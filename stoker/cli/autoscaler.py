@@ -6,7 +6,6 @@ Several may run: all hear of load, one leads. See docs/kubernetes.md.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import base64
 import logging
 import os
@@ -24,7 +23,15 @@ from stoker.admin_token import VARIABLE, AdminToken
 from stoker.cli.documents import Documents
 from stoker.cli.linked import LinkedActivators
 from stoker.cli.merging import merged
-from stoker.cli.pods import AUDIENCE, Shown, begun, identity, own_namespace, told_to_stop
+from stoker.cli.pods import (
+    AUDIENCE,
+    Shown,
+    begun,
+    identity,
+    own_namespace,
+    told_to_stop,
+    until_told,
+)
 from stoker.cli.seen import Seen, summed
 from stoker.cli.started import Started
 from stoker.clock import SystemClock
@@ -75,22 +82,7 @@ async def _run(started: Started, access: Access, around: Around) -> int:
     stop = told_to_stop()
     async with await Client.connect(access, "autoscaler") as client:
         autoscaler = AutoscalerProcess(started, client, around)
-        starting = asyncio.ensure_future(autoscaler.start())
-        stopped = asyncio.ensure_future(stop.wait())
-        try:
-            # A start waits for the API server, which may be away: it can be stopped meanwhile.
-            await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                starting.result()
-                await stopped
-            log.info("stopping")
-        finally:
-            for task in (starting, stopped):
-                task.cancel()
-            await asyncio.gather(starting, stopped, return_exceptions=True)
-            await autoscaler.close()
-    log.info("stopped")
-    return 0
+        return await until_told(stop, autoscaler.start, autoscaler.stop, autoscaler.close)
 
 
 class AutoscalerProcess:
@@ -193,6 +185,10 @@ class AutoscalerProcess:
         stack.push_async_callback(self.autoscaler.close)
         self.election.start()
         stack.push_async_callback(self.election.close)
+
+    async def stop(self) -> None:
+        """Nothing has to finish here before ``close``."""
+        log.info("stopping")
 
     async def close(self) -> None:
         """Stop deciding, give the lease back; replicas stay as they are."""

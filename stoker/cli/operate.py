@@ -53,10 +53,8 @@ async def _adopt(client: Client, arguments: argparse.Namespace, out: TextIO) -> 
     settings = _assignments(arguments.set)
     path, root = f"/apis/apps/v1/namespaces/{namespace}/deployments", f"/namespaces/{namespace}"
     deployment = await _get(client, f"{path}/{name}", f"Deployment {namespace}/{name}")
-    (all_services, _), (deployments, _) = (
-        await client.list(f"/api/v1{root}/services"),
-        await client.list(path),
-    )
+    all_services, _ = await client.list(f"/api/v1{root}/services")
+    deployments, _ = await client.list(path)
     rivals = [r for r in await _rivals(client, root) if r.target.name == name]
     found = adoption.adoption(deployment, all_services, deployments, rivals, settings)
     again = adoption.is_managed(deployment)
@@ -150,12 +148,9 @@ def _timeout(text: str) -> float:
 
 async def _rivals(client: Client, root: str) -> list[Rival]:
     found = []
-    for path, kind in (
-        (f"/apis/autoscaling/v2{root}/horizontalpodautoscalers", "HorizontalPodAutoscaler"),
-        (f"/apis/keda.sh/v1alpha1{root}/scaledobjects", "ScaledObject"),
-    ):
+    for group, plural, kind in models.RIVALS:
         try:
-            every, _ = await client.list(path)
+            every, _ = await client.list(f"{group}{root}/{plural}")
         except ApiError as error:
             if error.status != 404:  # a cluster without KEDA
                 raise

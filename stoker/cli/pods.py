@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from stoker import logs
@@ -54,6 +54,33 @@ def told_to_stop() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
+
+
+async def until_told(
+    stop: asyncio.Event,
+    start: Callable[[], Awaitable[None]],
+    drain: Callable[[], Awaitable[None]],
+    close: Callable[[], Awaitable[None]],
+) -> int:
+    """A process from its start until ``stop`` is set; its exit code. ``drain`` only where it
+    had started; ``close`` in any case. Raises what ``start`` raises.
+    """
+    starting = asyncio.ensure_future(start())
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        # A start waits for the API server, which may be away: it can be stopped meanwhile.
+        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            await stopped
+            await drain()
+    finally:
+        for task in (starting, stopped):
+            task.cancel()
+        await asyncio.gather(starting, stopped, return_exceptions=True)
+        await close()
+    log.info("stopped")
+    return 0
 
 
 class Shown:

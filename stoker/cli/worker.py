@@ -24,16 +24,15 @@ from activator.arrivals import Tap
 from activator.cluster import Cluster
 from activator.drain import count_all, drain
 from activator.server import Activator, Listening
-from autoscaler.census import Census
 from stoker.cli import worker_logs
+from stoker.cli.forecasts import Forecasts
 from stoker.cli.seen import Seen, seen
 from stoker.cli.shares import share, without_names, worker_name
 from stoker.cli.tapping import Tapping
 from stoker.clock import SystemClock
 from stoker.errors import StokerError
-from stoker.estimate import Estimator
 from stoker.packed_readings import pack
-from stoker.platform import ModelEvent, ModelRemoved, ReplicaEvent
+from stoker.platform import ModelEvent, ModelRemoved
 from stoker.platforms.relay import messages
 from stoker.platforms.relay.channel import Channel
 from stoker.platforms.relay.link import RelayedLink
@@ -91,8 +90,6 @@ class Worker:
         self.clock = SystemClock()
         self.platform = RelayedPlatform(self.channel)
         self.link = RelayedLink(self.channel)
-        self.census = Census()
-        self.estimator = Estimator()
         self.activator: Activator
         self.cluster: Cluster
         self._tapping: Tapping
@@ -130,11 +127,10 @@ class Worker:
         """Put everything together. At once: what comes next is about what is put together."""
         process = begin.process
         worker_logs.set_up(self.name, process, self.channel if begin.relay_logs else None)
-        self.estimator = begin.estimator
         self.platform.begin(begin.world)
-        # Before the activator: whom it asks for an estimate must know what it knows.
+        forecasts = Forecasts(begin.estimator)
+        forecasts.watch(self.platform)
         self.platform.watch_models(self._model_event)
-        self.platform.watch_replicas(self._replica_event)
         self.cluster = Cluster(
             self.name,
             Address("127.0.0.1", 0),
@@ -150,7 +146,7 @@ class Worker:
             self.link,
             self.clock,
             name=self.name,
-            eta=self._eta,
+            eta=forecasts.eta,
             cluster=self.cluster,
         )
         tap = Tap(self._arguments.number, shared=True)
@@ -278,23 +274,9 @@ class Worker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # --- estimates: the same as the autoscaler's, from the same events ---
-
     def _model_event(self, event: ModelEvent) -> None:
         if isinstance(event, ModelRemoved):
-            self.census.forget(event.model)
-            self.estimator.forget(event.model)
             self._told.pop(event.model, None)
-
-    def _replica_event(self, event: ReplicaEvent) -> None:
-        became_ready = self.census.take(event).became_ready
-        if became_ready is not None:
-            self.estimator.observe(
-                became_ready.model, became_ready.node, became_ready.phase_seconds
-            )
-
-    def _eta(self, model: ModelKey, now: float) -> float | None:
-        return self.estimator.until_served(model, self.census.replicas(model), now)
 
     # --- what the parent asks ---
 

@@ -13,13 +13,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import yaml
 
 from stoker.platforms.kubernetes.access import Access
 from stoker.platforms.kubernetes.client import Client
 from tests.kubernetes.api.server import ApiServer
 from tests.kubernetes.cluster.controllers import Controllers
 from tests.kubernetes.cluster.kubelet import Kubelet
+from tests.kubernetes.objects import kubeconfig
 
 NAMES = itertools.count(1)
 
@@ -50,21 +50,6 @@ GROUPS = {
     "horizontalpodautoscalers": "/apis/autoscaling/v2",
     "scaledobjects": "/apis/keda.sh/v1alpha1",
 }
-
-
-def kubeconfig(directory: Path, url: str, token: str = "a-token") -> str:
-    """A kubeconfig for a server of ours; its path."""
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "ours", "cluster": {"server": url}}],
-        "users": [{"name": "us", "user": {"token": token}}],
-        "contexts": [{"name": "here", "context": {"cluster": "ours", "user": "us"}}],
-        "current-context": "here",
-    }
-    file = directory / "kubeconfig"
-    file.write_text(yaml.safe_dump(config))
-    return str(file)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from stoker.errors import ApiError
 
@@ -67,3 +70,18 @@ def endpoint_slice(name: str, *addresses: str) -> Obj:
 def refused(error: ApiError) -> tuple[int, str]:
     """What counts of a refusal: its code and Kubernetes' reason."""
     return error.status, error.reason
+
+
+def kubeconfig(directory: Path, url: str, token: str = "a-token") -> str:
+    """A kubeconfig for a server of ours; its path."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "ours", "cluster": {"server": url}}],
+        "users": [{"name": "us", "user": {"token": token}}],
+        "contexts": [{"name": "here", "context": {"cluster": "ours", "user": "us"}}],
+        "current-context": "here",
+    }
+    file = directory / "kubeconfig"
+    file.write_text(yaml.safe_dump(config))
+    return str(file)

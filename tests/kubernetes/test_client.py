@@ -16,8 +16,8 @@ from stoker.platforms.kubernetes.access import Access
 from stoker.platforms.kubernetes.client import Client
 from tests.kubernetes.api.faults import Hang
 from tests.kubernetes.api.server import ApiServer
-from tests.kubernetes.conftest import Cluster, kubeconfig
-from tests.kubernetes.objects import config_map
+from tests.kubernetes.conftest import Cluster
+from tests.kubernetes.objects import config_map, kubeconfig
 
 
 async def test_every_request_has_a_time_limit(cluster: Cluster, server: ApiServer) -> None:

@@ -22,8 +22,8 @@ from tests.kubernetes.api.kinds import named
 from tests.kubernetes.api.rbac import Asked, Authorizer, Right
 from tests.kubernetes.api.server import ApiServer
 from tests.kubernetes.cluster.kubelet import Image, Kubelet
-from tests.kubernetes.conftest import Cluster, kubeconfig
-from tests.kubernetes.objects import deployment, service
+from tests.kubernetes.conftest import Cluster
+from tests.kubernetes.objects import deployment, kubeconfig, service
 from tests.kubernetes.test_kubectl import kubectl
 from tests.kubernetes.test_replicas import IMAGE, SERVER
 from tests.kubernetes.test_traffic import Activators, reached, state

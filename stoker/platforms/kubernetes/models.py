@@ -89,6 +89,13 @@ def settings_of(
     return annotated, port
 
 
+RIVALS = (
+    ("/apis/autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
+    ("/apis/keda.sh/v1alpha1", "scaledobjects", "ScaledObject"),
+)
+"""What may scale a Deployment too: where it is, and its kind. KEDA's need not be served."""
+
+
 def rival(obj: Obj, kind: str) -> Rival | None:
     """What an HPA or a ScaledObject scales; None where that is no Deployment."""
     metadata, spec = obj["metadata"], obj.get("spec") or {}

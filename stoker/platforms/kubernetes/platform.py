@@ -138,9 +138,7 @@ class KubernetesPlatform:
             first.append(self._reflector(shared.path, view, changed, shared.query))
         second: list[Reflector[Any]] = []
         for root in self._roots():
-            hpas = ("/apis/autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
-            objects = ("/apis/keda.sh/v1alpha1", "scaledobjects", "ScaledObject")
-            for group, plural, kind in (hpas, objects) if keda else (hpas,):
+            for group, plural, kind in models.RIVALS if keda else models.RIVALS[:1]:
                 path = f"{group}{root}/{plural}"
                 first.append(self._reflector(path, models.rival_of(kind), self._rivals_changed))
             first.append(self._reflector(f"/api/v1{root}/pods", pods.view, self._pods_changed))
